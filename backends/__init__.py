@@ -1,0 +1,1 @@
+"""The drivers and native backends of portcompat: one file a kernel facility."""

@@ -1,0 +1,63 @@
+"""The system calls of Linux that the standard library lacks or hides, by cffi."""
+
+import errno
+import os
+import platform
+import select
+from struct import Struct
+from typing import Any, Final, Protocol, cast
+
+from portcompat.backends import _linux_cffi
+
+ADD: Final = 1
+MOD: Final = 3
+_EEXIST: Final = errno.EEXIST
+
+
+class _Libc(Protocol):
+    """What `_linux_cdef` declares."""
+
+    def epoll_ctl(self, epfd: int, op: int, fd: int, event: object, /) -> int: ...
+    def ppoll(self, fds: object, nfds: int, timeout: object, sigmask: object, /) -> int: ...
+
+
+_ffi: Final[Any] = _linux_cffi.ffi
+_libc: Final = cast(_Libc, _ffi.dlopen(None))
+_epoll_ctl: Final = _libc.epoll_ctl  # looked up once
+
+# struct epoll_event: __u32 events, __u64 data; packed on x86-64 and nowhere else.
+_EVENT: Final = Struct("=Iq" if platform.machine() in ("x86_64", "AMD64") else "@Iq")
+_ANY_EVENT: Final = _ffi.new("char[16]")  # only read by the kernel, so all threads may share it
+
+
+def _check(result: int) -> int:
+    """A C result; -1 raises OSError."""
+    if result == -1:
+        number: int = _ffi.errno
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def epoll_ctl(epfd: int, op: int, fd: int, events: int, token: int) -> None:
+    """epoll_ctl(2) with `token` as the data, where `select.epoll` would put the number."""
+    _check(_epoll_ctl(epfd, op, fd, _ffi.from_buffer(_EVENT.pack(events, token))))
+
+
+def is_registered(epfd: int, fd: int) -> bool:
+    """Whether the open file that `fd` is now is registered with the epoll under this number.
+
+    Asks to add it: EEXIST is yes. A file that is not registered is added, and removed at once.
+    """
+    if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == -1:
+        return _ffi.errno == _EEXIST  # type: ignore[no-any-return]
+    _epoll_ctl(epfd, 2, fd, _ANY_EVENT)
+    return False
+
+
+def wait_readable(fd: int, timeout: float) -> None:
+    """Wait up to `timeout` seconds, to the nanosecond, until `fd` is readable or a signal comes."""
+    seconds, rest = divmod(timeout, 1)
+    request = _ffi.new("struct pollfd *", (fd, select.POLLIN, 0))
+    span = _ffi.new("struct timespec *", (int(seconds), int(rest * 1e9)))
+    if _libc.ppoll(request, 1, span, _ffi.NULL) == -1 and _ffi.errno != errno.EINTR:
+        _check(-1)

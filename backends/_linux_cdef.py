@@ -1,0 +1,32 @@
+"""The declarations of `_linux`; run this file to compile them into `_linux_cffi.py`."""
+
+from pathlib import Path
+
+from cffi import FFI
+
+# struct epoll_event is packed on x86-64 only (EPOLL_PACKED in <uapi/linux/eventpoll.h>), and a
+# compiled declaration serves every machine. So the kernel is given 16 bytes that are laid out by
+# hand, and sees as many of them as it wants.
+CDEF = """
+int epoll_ctl(int epfd, int op, int fd, void *event);
+struct pollfd { int fd; short events; short revents; };
+struct timespec { long tv_sec; long tv_nsec; };
+int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout, void *sigmask);
+"""
+
+
+def source() -> str:
+    """The text of the compiled module."""
+    ffi = FFI()
+    ffi.set_source("portcompat.backends._linux_cffi", None)
+    ffi.cdef(CDEF)
+    target = Path(__file__).with_name("_linux_cffi.new")
+    try:
+        ffi.emit_python_code(str(target))
+        return target.read_text()
+    finally:
+        target.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("_linux_cffi.py").write_text(source())

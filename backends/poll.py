@@ -1,0 +1,243 @@
+"""poll(2) and select(2): anywhere, in pure Python."""
+
+import errno
+import os
+import select
+import socket
+import stat
+from abc import abstractmethod
+from collections import deque
+from typing import Final
+
+from portcompat._constants import (
+    POLLIN,
+    POLLNVAL,
+    POLLOUT,
+    POLLPRI,
+    POLLRDBAND,
+    POLLRDHUP,
+    POLLRDNORM,
+    POLLWRBAND,
+    POLLWRNORM,
+)
+from portcompat.abc import Driver, Renumbered
+
+if os.name == "posix":
+    import fcntl
+
+    def _access(fd: int) -> int:
+        # It tells the two ends of a pipe apart, which share a device and an inode.
+        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+else:
+
+    def _access(fd: int) -> int:
+        return 0
+
+
+_BITS: Final = (
+    POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND | POLLRDHUP
+)
+_READ: Final = POLLIN | POLLRDNORM
+_WRITE: Final = POLLOUT | POLLWRNORM
+
+_Identity = tuple[int, ...]
+
+
+class _PollingDriver(Driver):
+    """What poll(2) and select(2) have in common: the set of descriptors is passed at each call.
+
+    The set belongs to the thread in `wait`. Others leave what they want changed in `_changes` and
+    wake it, so the set needs no lock. These calls know numbers only; whether one still means the
+    same open file is judged by device, inode and access mode, which is all that is to be had.
+    """
+
+    def __init__(self) -> None:
+        self._identities: dict[int, _Identity] = {}
+        self._tokens: dict[int, int] = {}  # of the set; only `wait` touches it
+        self._changes: deque[tuple[int, int, int]] = deque()  # fd, events (-1: leave), token
+        self._waiting = False
+        self._outer: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup, self._waker = _signal_pair()
+        try:
+            self._add(self._wakeup.fileno(), POLLIN)
+        except BaseException:
+            self.close()
+            raise
+
+    def arm(self, fd: int, events: int, token: int) -> int:
+        identity = self._identity(fd)
+        if self._identities.setdefault(fd, identity) != identity:
+            self.disarm(fd)
+            raise Renumbered
+        self._changes.append((fd, events & _BITS, token))
+        if self._waiting:
+            self.wake()
+        return 0
+
+    def disarm(self, fd: int) -> None:
+        if self._identities.pop(fd, None) is not None:
+            self._changes.append((fd, -1, 0))
+            if self._waiting:
+                self.wake()
+
+    def current(self, fd: int) -> bool:
+        try:
+            return self._identities.get(fd) == self._identity(fd)
+        except OSError:
+            return False
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        self._waiting = True  # before the changes are taken: who comes later wakes us
+        try:
+            while self._changes:
+                fd, events, token = self._changes.popleft()
+                if self._tokens.pop(fd, None) is not None:
+                    self._remove(fd)
+                if events >= 0:
+                    self._tokens[fd] = token
+                    self._add(fd, events)
+            found = self._poll(timeout)
+        finally:
+            self._waiting = False
+        ready: list[tuple[int, int]] = []
+        for fd, revents in found:
+            if fd == self._wakeup.fileno():
+                _drain(self._wakeup)
+                continue
+            self._remove(fd)
+            token = self._tokens.pop(fd)
+            if not revents & POLLNVAL:
+                ready.append((token, revents))
+        return ready
+
+    def wake(self) -> None:
+        _signal(self._waker)
+
+    def close(self) -> None:
+        for end in (self._wakeup, self._waker, *(self._outer or ())):
+            end.close()
+
+    def fileno(self) -> int:
+        if self._outer is None:
+            self._outer = _signal_pair()
+        return self._outer[0].fileno()
+
+    def show(self, queued: bool) -> None:
+        assert self._outer is not None
+        if queued:
+            _signal(self._outer[1])
+        else:
+            _drain(self._outer[0])
+
+    def _identity(self, fd: int) -> _Identity:
+        status = os.fstat(fd)
+        kind = stat.S_IFMT(status.st_mode)
+        return (status.st_dev, status.st_ino, kind, status.st_rdev, _access(fd))
+
+    @abstractmethod
+    def _add(self, fd: int, events: int) -> None: ...
+
+    @abstractmethod
+    def _remove(self, fd: int) -> None: ...
+
+    @abstractmethod
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]: ...
+
+
+class PollDriver(_PollingDriver):
+    """poll(2). Its cost grows with the number of descriptors watched."""
+
+    features = frozenset({"hangup", "bands", "any-descriptor"} | ({"rdhup"} if POLLRDHUP else set()))
+
+    def __init__(self) -> None:
+        if not hasattr(select, "poll"):
+            raise OSError(errno.ENOTSUP, "this system has no poll(2)")
+        self._set = select.poll()
+        super().__init__()
+
+    def _add(self, fd: int, events: int) -> None:
+        self._set.register(fd, events)
+
+    def _remove(self, fd: int) -> None:
+        self._set.unregister(fd)
+
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        return self._set.poll(None if timeout is None else timeout * 1000)
+
+
+class SelectDriver(_PollingDriver):
+    """select(2): readable, writable and exceptional, and nothing else is told apart.
+
+    A hang-up shows as readable and an error as readable or writable, to those who asked for that.
+    """
+
+    features = frozenset[str]()
+
+    def __init__(self) -> None:
+        self._set: dict[int, int] = {}
+        super().__init__()
+
+    def arm(self, fd: int, events: int, token: int) -> int:
+        if os.name == "posix" and fd >= 1024:  # FD_SETSIZE, which Python does not tell
+            self._identity(fd)
+            raise OSError(
+                errno.ENOTSUP,
+                f"select(2) takes descriptors below 1024, not {fd}: use another backend",
+            )
+        return super().arm(fd, events, token)
+
+    def _add(self, fd: int, events: int) -> None:
+        self._set[fd] = events
+
+    def _remove(self, fd: int) -> None:
+        del self._set[fd]
+
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        wanted = self._set
+        try:
+            readable, writable, exceptional = select.select(
+                [fd for fd, events in wanted.items() if events & _READ],
+                [fd for fd, events in wanted.items() if events & _WRITE],
+                [fd for fd, events in wanted.items() if events & POLLPRI],
+                timeout,
+            )
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EBADF:
+                raise
+            return [(fd, POLLNVAL) for fd in wanted if not _is_open(fd)]
+        found: dict[int, int] = {}
+        for bits, descriptors in ((_READ, readable), (_WRITE, writable), (POLLPRI, exceptional)):
+            for fd in descriptors:
+                found[fd] = found.get(fd, 0) | bits & wanted[fd]
+        return [(fd, found[fd]) for fd in wanted if fd in found]
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _signal_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends: what is written to the second makes the first readable."""
+    ends = socket.socketpair()  # not a pipe: Windows can wait for sockets only
+    for end in ends:
+        end.setblocking(False)
+    return ends
+
+
+def _signal(end: socket.socket) -> None:
+    try:
+        end.send(b"\0")
+    except BlockingIOError:  # full of signals nobody has read: one is enough
+        pass
+
+
+def _drain(end: socket.socket) -> None:
+    try:
+        while len(end.recv(4096)) == 4096:
+            pass
+    except BlockingIOError:
+        pass

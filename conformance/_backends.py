@@ -1,0 +1,39 @@
+"""What a backend says of itself, be it one of ours or somebody else's."""
+
+from portcompat import Port, available_backends
+
+
+class BadBackend(Exception):
+    """A backend that cannot be tested. The message is for people."""
+
+
+class UnknownBackend(BadBackend):
+    """Nobody has a backend of that name."""
+
+
+class UnavailableBackend(BadBackend):
+    """The backend is known, and does not work on this host."""
+
+
+def describe(name: str) -> tuple[str, frozenset[str]]:
+    """The mode ("native", "emulated" or "loopback") and the features of the backend `name`.
+
+    Raises `BadBackend` for one that cannot be used.
+    """
+    known = available_backends()
+    if name in known:
+        info = known[name]
+        if not info.usable:
+            raise UnavailableBackend(f"backend {name!r} is not usable here: {info.reason}")
+        return info.mode, info.features
+    try:
+        with Port(name) as port:
+            return port._backend.mode, port.features
+    except OSError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            missing = error.__cause__.name or ""
+            if name.startswith(missing):
+                raise UnknownBackend(f"backend {name}: there is no module {missing}") from None
+        raise UnavailableBackend(error.strerror or str(error)) from error
+    except (ValueError, TypeError) as error:
+        raise UnknownBackend(f"backend {name}: {error}") from error

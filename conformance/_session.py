@@ -1,0 +1,97 @@
+"""A run of the suite in pytest: what its options and deviations make of the collected tests."""
+
+from pathlib import Path
+
+import pytest
+
+from portcompat.conformance._backends import describe
+from portcompat.conformance._deviations import BadDeviation, Deviation, load_deviations, stale
+from portcompat.conformance._recorder import Recorder, backend_of, rules_of
+from portcompat.conformance._rules import SUITE
+from portcompat.conformance._watchdog import Watchdog
+from portcompat.pytest_plugin import backends_under_test
+
+DEADLINE = 60.0
+"""Seconds that a test which uses a backend may take, in the quick profile."""
+_PATIENCE = {"quick": 1.0, "full": 5.0, "soak": 60.0}
+_FORESEEN = (AssertionError, OSError, pytest.fail.Exception)
+
+
+def is_concerned(item: pytest.Item) -> bool:
+    """Whether the test uses what this plugin gives."""
+    marked = any(item.get_closest_marker(name) for name in ("rule", "deadline"))
+    return marked or "backend" in getattr(item, "fixturenames", ())
+
+
+def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark, deselect and register what the run needs."""
+    backends = backends_under_test(config)
+    described = {name: describe(name) for name in backends}
+    features = {name: found for name, (_, found) in described.items()}
+    _skip_what_lacks(items, features)
+    try:
+        _expect_deviations(config, items, backends)
+    except BadDeviation as error:
+        raise pytest.UsageError(str(error)) from None
+    _select_rules(config, items)
+
+    _set_deadlines(config, items)
+
+    config.pluginmanager.register(Watchdog(_PATIENCE[config.getoption("--port-profile")]))
+    config.pluginmanager.register(
+        Recorder(config, {name: mode for name, (mode, _) in described.items()})
+    )
+
+
+def _test_of(item: pytest.Item) -> str:
+    return f"{item.path.name}::{getattr(item, 'originalname', item.name)}"
+
+
+def _skip_what_lacks(items: list[pytest.Item], features: dict[str, frozenset[str]]) -> None:
+    for item in items:
+        name = backend_of(item)
+        needed = {feature for mark in item.iter_markers("needs") for feature in mark.args}
+        if name is not None and (lacking := sorted(needed - features[name])):
+            item.add_marker(pytest.mark.skip(reason=f"{name} lacks {', '.join(lacking)}"))
+
+
+def _expect_deviations(
+    config: pytest.Config, items: list[pytest.Item], backends: list[str]
+) -> None:
+    given: list[Path] = config.getoption("--port-deviations")
+    suite = [item for item in items if item.path.parent == SUITE]
+    rows = load_deviations([SUITE / "deviations.toml", *given] if suite else given)
+    covered: set[Deviation] = set()
+    for item in suite:
+        name = backend_of(item)
+        if name is None or item.get_closest_marker("skip"):
+            continue
+        for row in rows:
+            if row.covers(name, _test_of(item)):
+                covered.add(row)
+                if unchecked := sorted(set(row.rules) - set(rules_of(item))):
+                    raise BadDeviation(f"{row}: the test does not check {', '.join(unchecked)}")
+                item.add_marker(
+                    pytest.mark.xfail(reason=row.reason, raises=_FORESEEN, strict=True)
+                )
+    if any("::" in argument for argument in config.args):
+        return  # single tests were picked, so a row's may well be missing
+    modules = {item.path.name for item in suite}
+    if rest := stale(rows, covered, modules, backends):
+        raise BadDeviation(f"{rest[0]} is about no test that runs there; delete or correct it")
+
+
+def _select_rules(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = set(config.getoption("--port-rule"))
+    if wanted:
+        others = [item for item in items if wanted.isdisjoint(rules_of(item))]
+        items[:] = [item for item in items if not wanted.isdisjoint(rules_of(item))]
+        config.hook.pytest_deselected(items=others)
+
+
+def _set_deadlines(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = None if config.getini("port_deadline") else is_concerned
+    mark = pytest.mark.deadline(float(config.getini("port_deadline") or DEADLINE))
+    for item in items:
+        if item.get_closest_marker("deadline") is None and (ours is None or ours(item)):
+            item.add_marker(mark)

@@ -1,0 +1,247 @@
+"""The descriptors that a port watches: armed, fired, cached, and gone."""
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from portcompat._constants import EBADFD, POLLERR, POLLHUP, PORT_SOURCE_FD
+from portcompat._events import PortEvent
+from portcompat._queue import EventQueue, Slot
+from portcompat.abc import Driver, Renumbered
+
+_new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
+
+_UNASKED: Final = POLLERR | POLLHUP  # reported whether asked for or not (R098)
+
+
+class Association(Slot):
+    """A descriptor that is watched, or that was: retrieval deactivates, it does not forget (R108)."""
+
+    __slots__ = ("active", "driver", "events", "fd", "revents", "token", "user")
+
+    def __init__(self, driver: Driver, fd: int, token: int) -> None:
+        super().__init__()
+        self.driver = driver
+        self.fd = fd
+        self.token = token
+        self.active = False
+        self.events = 0
+        self.revents = 0
+        self.user: object = None
+
+    def deliver(self) -> PortEvent | None:
+        # The descriptor may have been closed while its event was queued, or, where a dup keeps
+        # the file alive, even before it fired (R112, R114).
+        if not self.driver.current(self.fd):
+            return None
+        user, self.user = self.user, None  # no event can carry it any more
+        return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, user))
+
+
+class Associations:
+    """The table of associations. It belongs to an engine and is used under the engine's lock.
+
+    `active` counts those that the driver watches. `doubtful` holds the tokens whose reports from
+    the `wait` in progress may be about an arming that has since been replaced or dropped: such
+    a report is not believed, the driver is armed again and will say it anew if it is still true.
+    """
+
+    __slots__ = (
+        "_by_fd",
+        "_by_token",
+        "_driver",
+        "_last_token",
+        "_queue",
+        "_renumbered",
+        "_used",
+        "active",
+        "doubtful",
+    )
+
+    def __init__(self, driver: Driver, queue: EventQueue) -> None:
+        self._driver = driver
+        self._queue = queue
+        self._by_fd: dict[int, Association] = {}
+        self._by_token: dict[int, Association] = {}
+        self._renumbered: set[int] = set()  # numbers under which a former life may yet be reported
+        self._last_token = -1
+        self._used = False  # whether there ever was an association
+        self.active = 0
+        self.doubtful: set[int] = set()
+
+    def associate(self, fd: int, events: int, user: object, waiting: bool) -> object:
+        """Watch `fd`; returns the user that is replaced. `waiting`: somebody is in the driver."""
+        association = self._by_fd.get(fd)
+        fresh = association is None
+        if association is None:
+            self._reserve()
+            association = Association(self._driver, fd, self._token(fd))
+        elif association.active and waiting:
+            self.doubtful.add(association.token)
+        try:
+            try:
+                always = self._driver.arm(fd, events, association.token)
+            except Renumbered:
+                if not fresh:
+                    self._forget(association)
+                    self._reserve()
+                self._renumbered.add(fd)
+                association = Association(self._driver, fd, self._token(fd))
+                fresh = True
+                always = self._driver.arm(fd, events, association.token)
+        except OSError as error:
+            if fresh:
+                self._queue.release()
+            elif error.errno == errno.EBADF:
+                self._lose(association)
+            if error.errno == errno.EBADF:
+                raise OSError(EBADFD, f"descriptor {fd} is not open") from None
+            raise
+        if association.queued:
+            self._queue.withdraw(association)
+        replaced = association.user
+        association.events = events
+        association.user = user
+        if fresh:
+            self._by_fd[fd] = self._by_token[association.token] = association
+            self._used = True
+        if not association.active:
+            association.active = True
+            self.active += 1
+        if always:
+            self._fire(association, always)
+        return replaced
+
+    def dissociate(self, fd: int, waiting: bool) -> object:
+        """Drop the association of `fd`; returns its user. Raises as R118 to R122 say."""
+        association = self._by_fd.get(fd)
+        if association is not None and not self._driver.current(fd):
+            self._lose(association)
+            association = None
+        if association is None:
+            if self._used and not _is_open(fd):
+                raise OSError(EBADFD, f"descriptor {fd} is not open")
+            raise OSError(errno.ENOENT, f"descriptor {fd} is not associated with this port")
+        waited_for = association.active or association.queued
+        if association.active and waiting:
+            self.doubtful.add(association.token)
+        self._driver.disarm(fd)
+        self._forget(association)
+        if not waited_for:
+            raise OSError(
+                errno.ENOENT, f"the event of descriptor {fd} has been retrieved: nothing to drop"
+            )
+        return association.user
+
+    def admit(self, ready: Iterable[tuple[int, int]]) -> None:
+        """Queue what the driver reported."""
+        for token, revents in ready:
+            association = self._by_token.get(token)
+            if association is None or not association.active:
+                continue
+            revents &= association.events | _UNASKED
+            if not revents or token in self.doubtful:
+                self._arm_again(association)
+                continue
+            self._fire(association, revents)
+
+    def collect(self, ready: Iterable[tuple[int, int]]) -> list[PortEvent]:
+        """The events of what the driver reported, made at once: nothing is queued before them."""
+        events: list[PortEvent] = []
+        for token, revents in ready:
+            association = self._by_token.get(token)
+            if association is None or not association.active:
+                continue
+            revents &= association.events | _UNASKED
+            if not revents:
+                self._arm_again(association)
+                continue
+            association.active = False
+            self.active -= 1
+            association.revents = revents
+            event = association.deliver()
+            if event is None:
+                self._lose(association)
+            else:
+                events.append(event)
+        return events
+
+    def arm_all(self) -> None:
+        """Arm what is active again: the driver's last report is lost."""
+        for association in list(self._by_fd.values()):
+            if association.active:
+                self._arm_again(association)
+
+    def drop_closed(self) -> bool:
+        """Find the descriptors that have been closed; whether there were any."""
+        closed = [a for a in self._by_fd.values() if not self._driver.current(a.fd)]
+        for association in closed:
+            self._lose(association)
+        return bool(closed)
+
+    def drop_declined(self) -> None:
+        """Forget what had nothing to deliver because it was closed."""
+        while self._queue.declined:
+            slot = self._queue.declined.pop()
+            if isinstance(slot, Association):
+                self._lose(slot)
+
+    def clear(self) -> list[object]:
+        """Forget everything, the port is closing; returns the users, to be let go elsewhere."""
+        users = [association.user for association in self._by_fd.values()]
+        self._by_fd.clear()
+        self._by_token.clear()
+        self.active = 0
+        return users
+
+    def _reserve(self) -> None:
+        queue = self._queue
+        if not queue.reserve() and not (self.drop_closed() and queue.reserve()):
+            raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
+
+    def _token(self, fd: int) -> int:
+        if fd not in self._renumbered:
+            return fd
+        self._last_token -= 1
+        return self._last_token
+
+    def _fire(self, association: Association, revents: int) -> None:
+        association.active = False
+        self.active -= 1
+        association.revents = revents
+        self._queue.append(association)
+
+    def _arm_again(self, association: Association) -> None:
+        try:
+            always = self._driver.arm(association.fd, association.events, association.token)
+        except (OSError, Renumbered):  # closed meanwhile
+            self._lose(association)
+        else:
+            if always:
+                self._fire(association, always)
+
+    def _lose(self, association: Association) -> None:
+        """The number was closed: forget it, and remember that its old file may yet be heard of."""
+        self._driver.disarm(association.fd)
+        self._renumbered.add(association.fd)
+        self._forget(association)
+
+    def _forget(self, association: Association) -> None:
+        if association.queued:
+            self._queue.withdraw(association)
+        if association.active:
+            association.active = False
+            self.active -= 1
+        if self._by_fd.get(association.fd) is association:
+            del self._by_fd[association.fd]
+            del self._by_token[association.token]
+            self._queue.release()
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""What a user may pass: each argument is checked once, here, and an error says what to do."""
+
+import errno
+import math
+from operator import index
+from typing import Protocol, SupportsFloat, SupportsIndex
+
+from portcompat._constants import EBADFD
+
+INT_MAX = 0x7FFF_FFFF
+INT_MIN = -0x8000_0000
+_LONG = 2.0**31  # seconds: 68 years
+
+
+class HasFileno(Protocol):
+    """A socket, a file, a Port: whatever has a descriptor."""
+
+    def fileno(self) -> int: ...
+
+
+
+def as_int(value: SupportsIndex, name: str) -> int:
+    """`value` as a C int. Raises TypeError for another type, ValueError for one that is too large."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
+    if not INT_MIN <= number <= INT_MAX:
+        raise ValueError(f"{name} must fit a C int ({INT_MIN} to {INT_MAX}), not {number}")
+    return number
+
+
+def as_count(value: SupportsIndex, name: str) -> int:
+    """`value` as a number of things, 1 to INT_MAX."""
+    number = as_int(value, name)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, not {number}")
+    return number
+
+
+def as_size(value: SupportsIndex, name: str) -> int:
+    """`value` as an unsigned count that a wait is given: EINVAL below 0, clamped above (R132)."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
+    if number < 0:
+        raise OSError(errno.EINVAL, f"{name} must not be negative, and is {number}")
+    return min(number, INT_MAX)
+
+
+def as_descriptor(value: int | HasFileno) -> int:
+    """The descriptor number of an int or of anything with a fileno().
+
+    Raises TypeError for anything else and OSError EBADFD for a number that no descriptor can
+    have, or an object that is closed (R090).
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = _fileno(value)  # type: ignore[arg-type]
+    if not 0 <= number <= INT_MAX:
+        raise OSError(EBADFD, f"descriptor {number} is not open")
+    return number
+
+
+def _fileno(value: HasFileno) -> int:
+    try:
+        method = value.fileno
+    except AttributeError:
+        raise TypeError(
+            f"object must be a descriptor or have a fileno(), not {type(value).__name__}"
+        ) from None
+    try:
+        number = method()
+    except ValueError as error:  # what a closed file says
+        raise OSError(EBADFD, f"{value!r} is closed") from error
+    if not isinstance(number, int):
+        raise TypeError(f"fileno() must return an int, not {type(number).__name__}")
+    return number
+
+
+def as_timeout(value: SupportsFloat | SupportsIndex) -> float | None:
+    """`value` seconds as a span to wait, None for ever.
+
+    Raises TypeError for what is no number and OSError EINVAL for NaN and negative spans (R129).
+    Infinity is None, and what no clock can hold is clamped.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError(f"timeout must be a number of seconds, not {type(value).__name__}")
+    try:
+        seconds = float(value)
+    except TypeError:
+        raise TypeError(
+            f"timeout must be a number of seconds or None, not {type(value).__name__}"
+        ) from None
+    except OverflowError:  # an int beyond every float
+        seconds = math.copysign(math.inf, value)  # type: ignore[arg-type]
+    if not seconds >= 0:  # so written because NaN compares false
+        raise OSError(errno.EINVAL, f"timeout must not be negative or NaN, and is {value}")
+    if seconds == math.inf:
+        return None
+    return min(seconds, _LONG)

@@ -1,0 +1,78 @@
+"""The names and numbers of <port.h>, and the host's poll bits."""
+
+import errno
+import select
+from enum import IntEnum, IntFlag
+from typing import Final
+
+
+class Source(IntEnum):
+    """What an event tells of: `PortEvent.source` (R001)."""
+
+    PORT_SOURCE_AIO = 1
+    PORT_SOURCE_TIMER = 2
+    PORT_SOURCE_USER = 3
+    PORT_SOURCE_FD = 4
+    PORT_SOURCE_ALERT = 5
+    PORT_SOURCE_MQ = 6
+    PORT_SOURCE_FILE = 7
+
+
+class AlertFlag(IntFlag):
+    """How `Port.alert` treats an alert that is already set (R002)."""
+
+    PORT_ALERT_SET = 0x01
+    PORT_ALERT_UPDATE = 0x02
+    PORT_ALERT_INVALID = 0x03
+
+
+PORT_SOURCE_AIO: Final = Source.PORT_SOURCE_AIO
+PORT_SOURCE_TIMER: Final = Source.PORT_SOURCE_TIMER
+PORT_SOURCE_USER: Final = Source.PORT_SOURCE_USER
+PORT_SOURCE_FD: Final = Source.PORT_SOURCE_FD
+PORT_SOURCE_ALERT: Final = Source.PORT_SOURCE_ALERT
+PORT_SOURCE_MQ: Final = Source.PORT_SOURCE_MQ
+PORT_SOURCE_FILE: Final = Source.PORT_SOURCE_FILE
+
+PORT_ALERT_SET: Final = AlertFlag.PORT_ALERT_SET
+PORT_ALERT_UPDATE: Final = AlertFlag.PORT_ALERT_UPDATE
+PORT_ALERT_INVALID: Final = AlertFlag.PORT_ALERT_INVALID
+
+PORT_MAX_LIST: Final = 8192
+"""The most ports that one kernel call of port_sendn takes (R003); longer lists are no error here."""
+
+# Errno values that some hosts lack get numbers of portcompat's own, above every host's range.
+ETIME: Final[int] = getattr(errno, "ETIME", 10062)
+EBADFD: Final[int] = getattr(errno, "EBADFD", 10081)
+
+# The poll bits are the host's own (a host without poll(2) gets the common numbers). A bit that
+# the host does not have is 0: asking for it asks for nothing.
+POLLIN: Final[int] = getattr(select, "POLLIN", 0x0001)
+POLLPRI: Final[int] = getattr(select, "POLLPRI", 0x0002)
+POLLOUT: Final[int] = getattr(select, "POLLOUT", 0x0004)
+POLLERR: Final[int] = getattr(select, "POLLERR", 0x0008)
+POLLHUP: Final[int] = getattr(select, "POLLHUP", 0x0010)
+POLLNVAL: Final[int] = getattr(select, "POLLNVAL", 0x0020)
+POLLRDNORM: Final[int] = getattr(select, "POLLRDNORM", 0)
+POLLRDBAND: Final[int] = getattr(select, "POLLRDBAND", 0)
+POLLWRNORM: Final[int] = getattr(select, "POLLWRNORM", 0)
+POLLWRBAND: Final[int] = getattr(select, "POLLWRBAND", 0)
+POLLRDHUP: Final[int] = getattr(select, "POLLRDHUP", 0)
+
+POLL_NAMES: Final[dict[int, str]] = {
+    value: name
+    for name, value in (
+        ("POLLIN", POLLIN),
+        ("POLLPRI", POLLPRI),
+        ("POLLOUT", POLLOUT),
+        ("POLLERR", POLLERR),
+        ("POLLHUP", POLLHUP),
+        ("POLLNVAL", POLLNVAL),
+        ("POLLRDNORM", POLLRDNORM),
+        ("POLLRDBAND", POLLRDBAND),
+        ("POLLWRNORM", POLLWRNORM),
+        ("POLLWRBAND", POLLWRBAND),
+        ("POLLRDHUP", POLLRDHUP),
+    )
+    if value
+}

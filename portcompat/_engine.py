@@ -1,0 +1,545 @@
+"""The user-space port: a Backend over any Driver."""
+
+import errno
+
+import sys
+from bisect import bisect_left
+from threading import Lock, RLock, Thread, get_ident
+from time import monotonic
+from typing import Final, NoReturn
+
+from portcompat._associations import Associations
+from portcompat._constants import PORT_ALERT_INVALID, PORT_ALERT_UPDATE, PORT_SOURCE_ALERT, PORT_SOURCE_USER
+from portcompat._events import PortEvent
+from portcompat._queue import EventQueue
+from portcompat.abc import Backend, Driver
+
+# Of the retrievals that need nothing of the driver every so many looks all the same: a port that
+# always has messages must not starve its descriptors.
+_LOOK_EVERY: Final = 64
+
+_LONGEST: Final = 86400.0
+
+_NEVER: Final = sys.maxsize  # what the stand-by thread waits for
+
+_new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
+
+
+class _Waiter:
+    """A thread in `getn` that found too few events.
+
+    With its `turn` it is handed an `outcome` (events, or the error that ends its wait), or it
+    `leads`: goes and waits in the driver for all.
+    """
+
+    __slots__ = ("leads", "limit", "outcome", "thread", "turn", "want")
+
+    def __init__(self, want: int, limit: int) -> None:
+        self.want = want
+        self.limit = limit
+        self.outcome: list[PortEvent] | OSError | None = None
+        self.leads = False
+        self.thread = get_ident()
+        self.turn = Lock()
+        self.turn.acquire()
+
+
+class Engine(Backend):
+    """A port made of a driver: an event queue, a lock, and threads that take turns in the driver.
+
+    **Leader and followers.** Of the threads that wait one, the leader, is in `driver.wait`; the
+    others sleep, each on a lock of its own. `_ring` holds them all, fewest wanted first and the
+    newest first among equals (R137). Whoever brings events, the leader or a sender, hands them to
+    the head of the ring as long as there are as many as the head wants (`_arrange`). A leader that
+    has its events passes the lead on. So no thread pumps, and an event costs one thread switch.
+
+    **The lock** protects everything here but the inbox of the queue, and nobody waits while he
+    holds it. It is re-entrant for one reason: a signal handler or a finalizer may interrupt the
+    holder in his own thread. `_busy` says that a change is under way; then `send` leaves
+    its event in the inbox and a note for the interrupted call (`_again`, R066), and every other
+    call fails with EDEADLK where a plain lock would hang.
+
+    **Sending** is an append to the inbox, which is one step, and then a comparison with `_quiet`: how
+    long the inbox may get before a sender has to look after it himself. That is the room there is,
+    or less when somebody waits for just so many. Both sides write first and read then: a sender
+    appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. So one sees the other.
+
+    **Order.** `associate` arms a descriptor and does not look whether it is ready; `_unseen` says so.
+    The next send, alert or retrieval looks first, so an event that was due at `associate` comes
+    before what is sent after it (R084, R095), and a loop that associates and waits pays
+    nothing for that. While a leader is in the driver only he can look: what is sent then stays
+    in the inbox until he is back and has queued what he got.
+    """
+
+    def __init__(self, driver: Driver, max_events: int) -> None:
+        super().__init__(max_events)
+        self.features = driver.features
+        self.mode = driver.mode
+        self.closed = False
+        self._why_closed = "the port is closed"
+        self._driver = driver
+        self._lock = RLock()
+        self._busy = False
+        self._again = False
+        self._queue = EventQueue(max_events)
+        self._inbox = self._queue.inbox
+        self._quiet = max_events
+        self._plain = True  # nothing but messages is about: see `get`
+        self._associations = Associations(driver, self._queue)
+        self._unseen = False
+        self._unlooked = 0  # retrievals since the last look
+        self._alert: PortEvent | None = None
+        self._ring: list[_Waiter] = []
+        self._waiters: set[_Waiter] = set()  # those of the ring, and those about to leave
+        self._leader: _Waiter | None = None
+        self._in_driver = False
+        self._left = Lock()  # locked by a close that waits for the waiters to leave
+        self._shown: bool | None = None  # whether fileno() shows events; None: nobody asked for it
+
+    # Producing events
+
+    def associate(self, fd: int, events: int, user: object) -> None:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            self._busy = True
+            try:
+                if self._inbox and not (self._unseen and self._in_driver):
+                    self._queue.settle()
+                replaced = self._associations.associate(fd, events, user, self._in_driver)
+                self._unseen = True
+            finally:
+                self._busy = False
+                self._catch_up()
+        del replaced  # its finalizer, if any, runs here: outside the lock
+
+    def dissociate(self, fd: int) -> None:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            self._busy = True
+            try:
+                dropped = self._associations.dissociate(fd, self._in_driver)
+            finally:
+                self._busy = False
+                self._catch_up()
+        del dropped
+
+    def send(self, events: int, user: object) -> None:
+        event = _new(PortEvent, (PORT_SOURCE_USER, 0, events, user))
+        inbox = self._inbox
+        inbox.append(event)
+        if len(inbox) > self._quiet:
+            self._sent(event)
+
+    def _sent(self, event: PortEvent) -> None:
+        """Look after an event in the inbox: there is no room for it, or somebody waits for it."""
+        queue = self._queue
+        with self._lock:
+            if self.closed:
+                queue.retract(event)
+                self._refuse()
+            if len(self._inbox) > queue.room:
+                freed = not self._busy and self._associations.drop_closed()
+                if not (freed and len(self._inbox) <= queue.room) and queue.retract(event):
+                    raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
+            if self._busy:
+                self._again = True
+                return
+            self._busy = True
+            try:
+                if self._unseen:
+                    if self._leader is None:
+                        self._look()
+                    else:
+                        self._driver.wake()
+            finally:
+                self._busy = False
+                self._catch_up()
+
+    def alert(self, flags: int, events: int, user: object) -> None:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            self._busy = True
+            try:
+                if self._unseen and self._leader is None:
+                    self._look()
+                replaced = self._alert
+                if events:
+                    self._set_alert(flags, events, user)
+                else:
+                    self._alert = None
+            finally:
+                self._busy = False
+                self._catch_up()
+        del replaced
+
+    def _set_alert(self, flags: int, events: int, user: object) -> None:
+        if flags & PORT_ALERT_INVALID == PORT_ALERT_INVALID:
+            raise OSError(errno.EINVAL, "flags must not have both PORT_ALERT_SET and _UPDATE")
+        if flags == PORT_ALERT_UPDATE and self._alert is not None:
+            raise OSError(errno.EBUSY, "the port is in alert mode already")
+        self._plain = False
+        self._alert = _new(PortEvent, (PORT_SOURCE_ALERT, 0, events, user))
+        alerted = [waiter for waiter in self._ring if waiter.want is not _NEVER]
+        self._ring = [waiter for waiter in self._ring if waiter.want is _NEVER]
+        for waiter in alerted:
+            self._hand(waiter, [self._alert])
+
+    # Retrieving events
+
+    def get(self, timeout: float | None) -> PortEvent | None:
+        if self._plain and self._inbox:
+            # Nothing but messages is about. Not `popleft()`: a signal handler may raise when a call
+            # returns, and the event would be lost. Nothing comes between `for` and `return`.
+            try:
+                for event in self._queue.sent:
+                    return event
+            except IndexError:
+                pass
+        events = self.getn(1, 1, timeout)
+        return events[0] if events else None
+
+    def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
+        events: list[PortEvent] | None = None
+        waiter: _Waiter | None = None
+        try:
+            with self._lock:
+                if self._busy or self.closed:
+                    self._refuse()
+                self._busy = True
+                try:
+                    if want == 0:
+                        events = []
+                    elif self._alert is not None:
+                        events = [self._alert]
+                    else:
+                        events = self._retrieve(limit, want, wait=timeout != 0)
+                        if events is None:
+                            waiter = _Waiter(want, limit)
+                            self._join(waiter)
+                finally:
+                    self._busy = False
+                    self._catch_up()
+            if waiter is not None:
+                events = self._wait(waiter, timeout)
+        except BaseException:
+            if waiter is not None:
+                self._leave(waiter, interrupted=True)
+            elif events:
+                self._give_back(events)
+            raise
+        return events or []
+
+    def _retrieve(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
+        """Take what there is if it is enough. If it is not: None to wait, else less."""
+        queue = self._queue
+        if self._leader is None and self._associations.active:
+            if not queue:
+                return self._retrieve_ready(limit, want, wait)
+            self._unlooked += 1
+            if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
+                self._look()
+        if want > 1 and len(queue) < want and wait:
+            return None
+        events = queue.take(limit)
+        if len(events) >= want or not wait:
+            return events
+        queue.put_back(events)
+        return None
+
+    def _retrieve_ready(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
+        """`_retrieve` when nothing is queued: what the driver reports need not pass the queue."""
+        self._unseen = False
+        self._unlooked = 0
+        try:
+            ready = self._driver.wait(0)
+            if len(ready) > limit:
+                self._associations.admit(ready)
+                return self._queue.take(limit)
+            events = self._associations.collect(ready)
+        except BaseException:
+            self._recover()
+            raise
+        if len(events) >= want or not wait:
+            return events
+        self._queue.put_back(events)
+        return None
+
+    def pending(self) -> int:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            self._busy = True
+            try:
+                if self._leader is None:
+                    self._look()
+                self._associations.drop_closed()
+                return min(len(self._queue), self._queue.limit)
+            finally:
+                self._busy = False
+                self._catch_up()
+
+    # Waiting
+
+    def _join(self, waiter: _Waiter) -> None:
+        if any(other.thread == waiter.thread for other in self._waiters):
+            self._refuse()
+        place = bisect_left(self._ring, waiter.want, key=lambda other: other.want)
+        self._ring.insert(place, waiter)
+        self._waiters.add(waiter)
+        if self._leader is None:
+            self._leader = waiter
+            waiter.leads = True
+
+    def _wait(self, waiter: _Waiter, timeout: float | None) -> list[PortEvent]:
+        deadline = None if timeout is None else monotonic() + timeout
+        while waiter.outcome is None:
+            if waiter.leads:
+                if self._lead(waiter, deadline):
+                    break
+            elif not waiter.turn.acquire(timeout=_span(deadline)) and _is_over(deadline):
+                break
+        return self._leave(waiter)
+
+    def _lead(self, waiter: _Waiter, deadline: float | None) -> bool:
+        """Wait in the driver once, for all. Returns whether the leader's own time is up."""
+        with self._lock:
+            if waiter.outcome is not None:
+                return False
+            self._queue.settle()
+            self._unseen = False
+            self._unlooked = 0
+            self._in_driver = True
+        ready = self._driver.wait(None if deadline is None else _span(deadline))
+        with self._lock:
+            self._in_driver = False
+            self._busy = True
+            try:
+                self._associations.admit(ready)
+                self._associations.doubtful.clear()
+                if self._unseen and self._inbox:
+                    self._look()
+            finally:
+                self._busy = False
+                self._catch_up()
+        return _is_over(deadline)
+
+    def _leave(self, waiter: _Waiter, interrupted: bool = False) -> list[PortEvent]:
+        """Take the waiter out, pass the lead on, and return what he goes with.
+
+        `interrupted` is for a waiter whom an exception takes away: what he had goes back.
+        """
+        with self._lock:
+            led = self._leader is waiter
+            self._waiters.discard(waiter)
+            if waiter in self._ring:
+                self._ring.remove(waiter)
+            if led:
+                self._leader = None
+                self._in_driver = False
+                if self.closed:
+                    self._driver.close()
+            if not self._waiters and self._left.locked():
+                self._left.release()
+            if self.closed and waiter.outcome is None:
+                waiter.outcome = OSError(errno.EBADF, self._why_closed)
+            self._busy = True
+            try:
+                if interrupted:
+                    if led and not self.closed:  # the driver's report is lost with the exception
+                        self._recover()
+                    if isinstance(waiter.outcome, list):
+                        self._queue.put_back(_deliverable(waiter.outcome))
+                        waiter.outcome = None
+                elif waiter.outcome is None:  # time is up: fewer are better than none (R151)
+                    waiter.outcome = self._queue.take(waiter.limit)
+            finally:
+                if self._leader is None and self._ring:
+                    self._leader = self._ring[0]
+                    self._leader.leads = True
+                    self._leader.turn.release()
+                self._busy = False
+                self._catch_up()
+        if isinstance(waiter.outcome, OSError) and not interrupted:
+            raise waiter.outcome
+        return waiter.outcome if isinstance(waiter.outcome, list) else []
+
+    def _hand(self, waiter: _Waiter, outcome: list[PortEvent] | OSError) -> None:
+        waiter.outcome = outcome
+        if waiter is not self._leader:
+            waiter.turn.release()
+        elif self._in_driver:
+            self._driver.wake()
+
+    def _give_back(self, events: list[PortEvent]) -> None:
+        """Put back what was taken by a call that a signal handler's exception ends (R134)."""
+        with self._lock:
+            self._queue.put_back(_deliverable(events))
+            self._catch_up()
+
+    # Inside the lock
+
+    def _refuse(self) -> NoReturn:
+        if self.closed:
+            raise OSError(errno.EBADF, self._why_closed)
+        raise OSError(
+            errno.EDEADLK,
+            "this call interrupts another on the same port; of all calls only send() may be made "
+            "from a signal handler or a finalizer",
+        )
+
+    def _look(self) -> None:
+        """Queue what is ready now. Nobody else is in the driver."""
+        if self._inbox and not self._unseen:
+            self._queue.settle()  # else it was settled at associate, and what is there came later
+        self._unseen = False
+        self._unlooked = 0
+        if self._associations.active:
+            try:
+                self._associations.admit(self._driver.wait(0))
+            except BaseException:
+                self._recover()
+                raise
+
+    def _recover(self) -> None:
+        """What the driver reported is lost with the exception of a signal handler: ask again."""
+        self._associations.doubtful.clear()
+        self._associations.arm_all()
+        self._unseen = True
+
+    def _catch_up(self) -> None:
+        """End a change: see to all that it made possible, and to what was sent while it lasted."""
+        queue = self._queue
+        if not (self._ring or queue.declined or self._shown is not None or self.closed):
+            # The usual case, nobody to serve: what `_arrange` would do in full.
+            self._quiet = -1 if self._unseen else queue.room
+            self._plain = not (self._associations.active or queue.settled or self._alert)
+            if not self._again:
+                return
+        while True:
+            self._busy = True
+            try:
+                self._again = False
+                if queue.declined:
+                    self._associations.drop_declined()
+                if not self.closed:
+                    self._arrange()
+            finally:
+                self._busy = False
+            if not self._again:
+                return
+
+    def _arrange(self) -> None:
+        """Hand events to those who wait for them; say how long the inbox may get unseen."""
+        queue = self._queue
+        ring = self._ring
+        while True:
+            blind = self._unseen and self._in_driver
+            while ring and not blind and len(queue) >= ring[0].want:
+                events = queue.take(ring[0].limit)
+                if len(events) >= ring[0].want:
+                    self._hand(ring.pop(0), events)
+                else:
+                    queue.put_back(events)
+            queued = bool(queue)
+            if self._shown is not None and self._shown != queued:
+                self._driver.show(queued)
+                self._shown = queued
+            if self._unseen or self._shown is False:
+                self._quiet = -1
+            elif ring:
+                self._quiet = min(queue.room, ring[0].want - queue.settled - 1)
+            else:
+                self._quiet = queue.room
+            self._plain = not (
+                self._alert is not None
+                or self._shown is not None
+                or self._associations.active
+                or queue.settled
+            )
+            if self._shown is False and len(queue):
+                continue
+            if not ring or len(queue) < ring[0].want:
+                return
+            if blind:  # the leader has something to look at before this may be handed out
+                self._driver.wake()
+                return
+
+    # The port as a thing
+
+    def fileno(self) -> int:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            descriptor = self._driver.fileno()
+            if self._shown is None:
+                self._shown = False
+                if "passive-fileno" not in self.features:
+                    Thread(target=self._stand_by, name="portcompat stand-by", daemon=True).start()
+            self._catch_up()
+            return descriptor
+
+    def _stand_by(self) -> None:
+        """Lead when nobody else does, so that fileno() shows what the driver reports."""
+        waiter = _Waiter(_NEVER, 0)
+        try:
+            with self._lock:
+                if self.closed:
+                    return
+                self._join(waiter)
+            self._wait(waiter, None)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+
+    def close(self) -> None:
+        me = get_ident()
+        with self._lock:
+            if self.closed:
+                return
+            if self._busy:
+                self._refuse()
+            self.closed = True
+            self._quiet = -1
+            self._plain = False
+            dropped = [self._alert, *self._associations.clear(), *self._queue.clear()]
+            self._alert = None
+            ring, self._ring = self._ring, []
+            for waiter in ring:
+                self._hand(waiter, OSError(errno.EBADF, "the port was closed"))
+            if self._leader is None:
+                self._driver.close()
+            # R179. A handler in a waiting thread cannot wait for that thread to leave.
+            stay = bool(self._waiters) and all(w.thread != me for w in self._waiters)
+            if stay:
+                self._left.acquire()
+        if stay:
+            self._left.acquire()
+            self._left.release()
+        del dropped
+
+    def abandon(self, reason: str) -> None:
+        self._lock = RLock()  # the old one may have been held by a thread that is not here
+        self._busy = False
+        self._why_closed = reason
+        if not self.closed:
+            self.closed = True
+            self._quiet = -1
+            self._plain = False
+            self._driver.close()
+
+
+def _span(deadline: float | None) -> float:
+    """The seconds until `deadline`; not more than each system can be asked to wait."""
+    return _LONGEST if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and monotonic() >= deadline
+
+
+def _deliverable(events: list[PortEvent]) -> list[PortEvent]:
+    """What belongs into the queue; an alert never was in it (R176)."""
+    return [event for event in events if event.source != PORT_SOURCE_ALERT]

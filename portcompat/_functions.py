@@ -1,0 +1,156 @@
+"""The calls of <port.h> by their C names, on descriptor numbers.
+
+The number of a port is a descriptor of its own, a dup of `Port.fileno()`. So it can be polled,
+associated with another port, and closed with os.close; that is noticed at the next call. What
+C returns through pointers is returned, and what C returns as -1 raises OSError with the errno.
+A port is looked up before the other arguments are (R064).
+"""
+
+import errno
+import os
+from typing import Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, overload
+
+from portcompat._checks import as_int, as_size
+from portcompat._constants import EBADFD, PORT_SOURCE_FD, PORT_SOURCE_FILE
+from portcompat._events import PortEvent, PortTimeout
+from portcompat._port import Port
+
+Timeout = SupportsFloat | SupportsIndex | None
+
+
+class _Numbered(NamedTuple):
+    port: Port
+    identity: tuple[int, int, int]  # of the descriptor, to find out whether it was closed
+
+
+_numbered: dict[int, _Numbered] = {}
+
+
+def port_create() -> int:
+    """Make a port; returns its number, a descriptor (port_create(3C), R051, R067).
+
+    Raises OSError EAGAIN and EMFILE as `Port` does. Close it with port_close or os.close.
+    """
+    port = Port()
+    try:
+        number = os.dup(port.fileno())
+    except BaseException:
+        port.close()
+        raise
+    former = _numbered.pop(number, None)  # its number was closed with os.close
+    _numbered[number] = _Numbered(port, _identity(number))
+    if former is not None:
+        former.port.close()
+    return number
+
+
+def port_close(port: int) -> None:
+    """Close a port, as close(2) does on illumos: threads that wait in it get EBADF (R178)."""
+    found = _port(port)
+    del _numbered[port]
+    os.close(port)
+    found.close()
+
+
+def port_associate(
+    port: int, source: SupportsIndex, object: int, events: SupportsIndex, user: Any = None
+) -> None:
+    """`Port.associate` (port_associate(3C), R052). OSError EINVAL for a source that cannot be
+    associated (R089); ENOTSUP for PORT_SOURCE_FILE, which is not there yet."""
+    found = _port(port)
+    _check_source(source)
+    found.associate(object, events, user)
+
+
+def port_dissociate(port: int, source: SupportsIndex, object: int) -> None:
+    """`Port.dissociate` (port_dissociate(3C), R053)."""
+    found = _port(port)
+    _check_source(source)
+    found.dissociate(object)
+
+
+def port_send(port: int, events: SupportsIndex, user: Any = None) -> None:
+    """`Port.send` (port_send(3C), R054)."""
+    _port(port).send(events, user)
+
+
+def port_sendn(
+    ports: list[int], events: SupportsIndex, user: Any = None
+) -> tuple[int, list[int]]:
+    """`sendn` (port_sendn(3C), R055): how many were sent, and an errno or 0 for each port."""
+    number = as_int(events, "events")
+    if not ports:
+        raise OSError(errno.EINVAL, "ports must not be empty")
+    errors = []
+    for entry in [as_int(port, "port") for port in ports]:
+        try:
+            _port(entry).send(number, user)
+        except OSError as error:
+            errors.append(error.errno or errno.EIO)
+        else:
+            errors.append(0)
+    return errors.count(0), errors
+
+
+def port_get(port: int, timeout: Timeout = None) -> PortEvent:
+    """`Port.get` (port_get(3C), R056)."""
+    return _port(port).get(timeout)
+
+
+@overload
+def port_getn(
+    port: int, max: Literal[0], nget: SupportsIndex = 1, timeout: Timeout = None
+) -> int: ...
+@overload
+def port_getn(
+    port: int, max: SupportsIndex, nget: SupportsIndex = 1, timeout: Timeout = None
+) -> list[PortEvent]: ...
+def port_getn(
+    port: int, max: SupportsIndex, nget: SupportsIndex = 1, timeout: Timeout = None
+) -> list[PortEvent] | int:
+    """`Port.getn` (port_getn(3C), R057), with two differences: `max` 0 returns how many events are
+    queued (R146), and a nonzero `timeout` that brings nothing raises PortTimeout (R151)."""
+    found = _port(port)
+    if as_size(max, "max") == 0:
+        return found.pending()
+    events = found.getn(max, nget, timeout)
+    if not events and as_size(nget, "nget") and timeout is not None and float(timeout):
+        raise PortTimeout
+    return events
+
+
+def port_alert(
+    port: int, flags: SupportsIndex, events: SupportsIndex, user: Any = None
+) -> None:
+    """`Port.alert`, in C's order of arguments (port_alert(3C), R058)."""
+    _port(port).alert(events, user, flags=flags)
+
+
+def _port(number: int) -> Port:
+    """The port of a number. Raises OSError EBADF if it is not open, EBADFD if it is no port."""
+    try:
+        identity = _identity(as_int(number, "port"))
+    except OSError:
+        identity = None
+    found = _numbered.get(number)
+    if found is not None:
+        if found.identity == identity:
+            return found.port
+        if _numbered.pop(number, None) is not None:  # closed with os.close
+            found.port.close()
+    if identity is None:
+        raise OSError(errno.EBADF, f"port {number} is not open")
+    raise OSError(EBADFD, f"descriptor {number} is not a port")
+
+
+def _identity(number: int) -> tuple[int, int, int]:
+    status = os.fstat(number)
+    return (status.st_dev, status.st_ino, status.st_mode)
+
+
+def _check_source(source: SupportsIndex) -> None:
+    kind = as_int(source, "source")
+    if kind == PORT_SOURCE_FILE:
+        raise OSError(errno.ENOTSUP, "portcompat has no file events yet")
+    if kind != PORT_SOURCE_FD:
+        raise OSError(errno.EINVAL, f"source {kind} cannot be associated: take PORT_SOURCE_FD")

@@ -1,0 +1,254 @@
+"""The event port, as people write it."""
+
+import errno
+import os
+import warnings
+import weakref
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Self, SupportsFloat, SupportsIndex
+
+from portcompat import _registry
+from portcompat._checks import (
+    HasFileno,
+    as_count,
+    as_descriptor,
+    as_int,
+    as_size,
+    as_timeout,
+)
+from portcompat._constants import PORT_ALERT_SET
+from portcompat._events import PortEvent, PortTimeout
+from portcompat._limits import limits
+
+_SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
+
+
+class Port:
+    """An event port: one queue for readiness of descriptors, messages and alerts.
+
+    Any number of threads may call any method at any time; each event goes to exactly one of them.
+    A port is a context manager that closes itself.
+
+    `backend`: a name of `available_backends()` or "package.module:Class"; None takes the one named
+    by the environment's PORTCOMPAT_BACKEND, or else the best that is usable here. `max_events`:
+    how many slots the port has (R004), by default `limits.max_events`. Each descriptor that is
+    associated holds one, and each message that waits (R079).
+
+    Raises OSError EAGAIN when the process has too many ports (R005), EMFILE when descriptors run
+    out (R068), ENOTSUP when the backend cannot work here, and ValueError for a name that is none.
+
+    On a closed port every call raises OSError EBADF, and so in a child after fork, where the port
+    of the parent is closed. Wrong types raise TypeError.
+    """
+
+    __slots__ = ("__weakref__", "_backend", "_get", "_getn", "_max_events", "_name", "_send")
+
+    def __init__(
+        self, backend: str | None = None, *, max_events: SupportsIndex | None = None
+    ) -> None:
+        if backend is not None and not isinstance(backend, str):
+            raise TypeError(f"backend must be a name, not {type(backend).__name__}")
+        slots = limits.max_events if max_events is None else as_count(max_events, "max_events")
+        self._name = _registry.default_backend() if backend is None else backend
+        self._max_events = slots
+        self._backend = _registry.create(self._name, slots)
+        self._send = self._backend.send
+        self._get = self._backend.get
+        self._getn = self._backend.getn
+        _open_ports[id(self)] = weakref.ref(self)
+
+    # Producing events
+
+    def associate(self, object: int | HasFileno, events: SupportsIndex, user: Any = None) -> None:
+        """Watch a descriptor, once (port_associate(3C), R089-R107).
+
+        `object` is a descriptor or has a fileno(); `events` are poll(2) bits; `user` comes back
+        with the event. One event follows when one of the bits holds, or POLLHUP or POLLERR; at
+        once if it holds already. After that the descriptor is to be associated again. Associating
+        again before that replaces `events` and `user` and takes back an event that is queued.
+        Regular files and directories are always ready.
+
+        Raises OSError EBADFD when the descriptor is not open, EAGAIN when all slots are taken, and
+        what the facility has against the descriptor.
+        """
+        # The usual arguments are let through without a call.
+        if object.__class__ is not int or not 0 <= object <= _SMALL:
+            object = as_descriptor(object)
+        if events.__class__ is not int or not 0 <= events <= _SMALL:
+            events = as_int(events, "events")
+        self._backend.associate(object, events, user)
+
+    def dissociate(self, object: int | HasFileno) -> None:
+        """Watch a descriptor no longer; takes back its event (port_dissociate(3C), R118-R122).
+
+        Raises OSError ENOENT when it is not associated, which includes that its event has been
+        retrieved, and EBADFD when it is not open.
+        """
+        self._backend.dissociate(as_descriptor(object))
+
+    def send(self, events: SupportsIndex, user: Any = None) -> None:
+        """Queue a message: an int and any object (port_send(3C), R156-R159).
+
+        Never waits. May be called from a signal handler or a finalizer that interrupts any other
+        call on the port (R066). Raises OSError EAGAIN when all slots are taken.
+        """
+        if events.__class__ is not int or not 0 <= events <= _SMALL:
+            events = as_int(events, "events")
+        self._send(events, user)
+
+    def alert(
+        self, events: SupportsIndex, user: Any = None, *, flags: SupportsIndex = PORT_ALERT_SET
+    ) -> None:
+        """Put the port into alert mode, or with `events` 0 out of it (port_alert(3C), R167-R176).
+
+        In alert mode every retrieval returns the alert and nothing else, without consuming it;
+        threads that wait now are woken with it. `flags`: PORT_ALERT_SET sets or replaces;
+        PORT_ALERT_UPDATE raises OSError EBUSY if an alert is set.
+        """
+        self._backend.alert(as_int(flags, "flags"), as_int(events, "events"), user)
+
+    # Retrieving events
+
+    def get(self, timeout: SupportsFloat | SupportsIndex | None = None) -> PortEvent:
+        """The next event (port_get(3C), R141-R145).
+
+        Waits up to `timeout` seconds, for ever with None. Raises PortTimeout (errno ETIME) when
+        there is none by then, at once with 0; OSError EBADF when the port is closed meanwhile.
+        Signal handlers run and the wait goes on, unless the handler raises (R134).
+        """
+        event = self._get(None if timeout is None else as_timeout(timeout))
+        if event is None:
+            raise PortTimeout
+        return event
+
+    def getn(
+        self,
+        max: SupportsIndex,
+        nget: SupportsIndex = 1,
+        timeout: SupportsFloat | SupportsIndex | None = None,
+    ) -> list[PortEvent]:
+        """Wait for `nget` events and take up to `max` (port_getn(3C), R146-R155).
+
+        When `timeout` seconds are over it returns what there is, perhaps less than `nget` and
+        perhaps nothing. With `max` or `nget` 0 it takes nothing and returns [] at once. In alert
+        mode it returns the alert alone. Raises OSError EINVAL for `nget` > `max` > 0 (R148).
+        """
+        limit = as_size(max, "max")
+        want = as_size(nget, "nget")
+        if limit == 0:
+            want = 0
+        elif want > limit:
+            raise OSError(errno.EINVAL, f"nget ({want}) must not be greater than max ({limit})")
+        return self._getn(limit, want, None if timeout is None else as_timeout(timeout))
+
+    def pending(self) -> int:
+        """How many events are queued; takes none (R146)."""
+        return self._backend.pending()
+
+    # The port as a thing
+
+    def fileno(self) -> int:
+        """A descriptor for select, poll or another port: readable while an event is queued (R072).
+
+        What it says is a hint, somebody else may take the event first. It belongs to the port:
+        do not close it.
+        """
+        return self._backend.fileno()
+
+    def close(self) -> None:
+        """Close the port: its events and associations vanish (R177), and threads that wait in it
+        get OSError EBADF and have left when this returns (R178, R179). Again: no effect."""
+        if _open_ports.pop(id(self), None) is not None:
+            try:
+                self._backend.close()
+            except OSError:
+                _open_ports[id(self)] = weakref.ref(self)
+                raise
+            limits.dismiss_port()
+
+    @property
+    def closed(self) -> bool:
+        return self._backend.closed
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        return self._name
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the backend can do beyond the least that each can."""
+        return self._backend.features
+
+    @property
+    def max_events(self) -> int:
+        """How many slots the port has."""
+        return self._max_events
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if id(self) in _open_ports:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Port {self._name}{' closed' if self.closed else ''}>"
+
+
+def sendn(
+    ports: Iterable[Port], events: SupportsIndex, user: Any = None
+) -> tuple[int, list[int]]:
+    """Send one message to many ports (port_sendn(3C), R160-R165).
+
+    Returns how many it was sent to, and for each port 0 or the errno: EBADF, EAGAIN. A port that
+    is named twice gets two. Raises OSError EINVAL for no ports at all, and TypeError if one is
+    none: nothing is sent then.
+    """
+    receivers = list(ports)
+    number = as_int(events, "events")
+    for port in receivers:
+        if not isinstance(port, Port):
+            raise TypeError(f"ports must be Port objects, not {type(port).__name__}")
+    if not receivers:
+        raise OSError(errno.EINVAL, "ports must not be empty")
+    errors = []
+    for port in receivers:
+        try:
+            port.send(number, user)
+        except OSError as error:
+            errors.append(error.errno or errno.EIO)
+        else:
+            errors.append(0)
+    return errors.count(0), errors
+
+
+# Every open port, for the child of a fork to close. One step each: no lock that a fork could hold.
+_open_ports: Final[dict[int, weakref.ref[Port]]] = {}
+
+
+def _close_in_child() -> None:
+    reason = (
+        f"the port belongs to process {os.getppid()}: a port does not survive fork, "
+        "make one in the child"
+    )
+    for reference in list(_open_ports.values()):
+        port = reference()
+        if port is not None:
+            port._backend.abandon(reason)  # noqa: SLF001
+            limits.dismiss_port()
+    _open_ports.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

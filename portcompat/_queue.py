@@ -1,0 +1,186 @@
+"""The queue of a port: which events wait, in which order, and how many there is room for."""
+
+from collections import deque
+from itertools import islice
+
+from portcompat._constants import PORT_SOURCE_USER
+from portcompat._events import PortEvent
+
+
+class Slot:
+    """What holds a slot of the queue from the day it is made, and has at most one event in it."""
+
+    __slots__ = ("queued", "stale")
+
+    def __init__(self) -> None:
+        self.queued = False
+        self.stale = 0  # places in the line that it was withdrawn from and that still stand there
+
+    def deliver(self) -> PortEvent | None:
+        """The event, made when it is taken; None if there is nothing to tell any more."""
+        raise NotImplementedError
+
+
+class EventQueue:
+    """One first-in-first-out line for all sources, in two parts.
+
+    `inbox` is where senders append without a lock: `deque.append` is one step, for threads and for
+    signal handlers. All that is in `_line` is older than all that is in the inbox; `settle`
+    moves the inbox there, which whoever looks for the events of slots does at the right moment.
+
+    A slot is withdrawn in O(1) by marking it: it keeps its place in the line as a *stale* one.
+    Since a slot joins at the tail, its stale places stand before its live one, so a count of
+    them is all that is needed to tell them apart.
+
+    Slots are reserved by objects when they are made (`reserve`, R079), so queueing an object's
+    event cannot fail (R082); user events hold one while they are queued. What the inbox holds is
+    not counted anywhere but in its length.
+
+    Nothing here locks, waits or asks the system, but for what `Slot.deliver` does.
+    """
+
+    __slots__ = ("_line", "_stale", "declined", "inbox", "limit", "room", "sent")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inbox: deque[PortEvent] = deque()
+        self.sent = iter(self.inbox.popleft, None)  # takes from the inbox; IndexError at the end
+        self.declined: list[Slot] = []  # by `take`: what had nothing to tell any more
+        self._line: deque[PortEvent | Slot] = deque()
+        self._stale = 0
+        self.room = limit  # how long the inbox may be
+
+    def __len__(self) -> int:
+        return len(self._line) - self._stale + len(self.inbox)
+
+    def __bool__(self) -> bool:
+        return len(self._line) > self._stale or len(self.inbox) > 0
+
+    @property
+    def settled(self) -> int:
+        """How many events are before the inbox."""
+        return len(self._line) - self._stale
+
+    def reserve(self) -> bool:
+        """Take a slot for an object, if there is one."""
+        self.room -= 1  # first, then look: a handler may send in between
+        if self.room < len(self.inbox):
+            self.room += 1
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give an object's slot back."""
+        self.room += 1
+
+    def settle(self) -> None:
+        """Move the inbox behind the line."""
+        line = self._line
+        count, before = len(self.inbox), len(line)
+        sent = islice(self.sent, count)
+        self.room -= count
+        try:
+            line.extend(sent)
+        except IndexError:  # a `get` without the lock was faster
+            pass
+        finally:
+            self.room += count - (len(line) - before)
+
+    def append(self, slot: Slot) -> None:
+        """Queue `slot` behind the line, before the inbox."""
+        slot.queued = True
+        self._line.append(slot)
+
+    def withdraw(self, slot: Slot) -> None:
+        """Take the queued `slot` out again."""
+        slot.queued = False
+        slot.stale += 1
+        self._stale += 1
+        if self._stale > 64 and self._stale > len(self._line) // 2:
+            self._compact()
+
+    def retract(self, event: PortEvent) -> bool:
+        """Take back what was just appended to the inbox; False if it is no longer there."""
+        inbox = self.inbox
+        for place in range(len(inbox) - 1, -1, -1):
+            if inbox[place] is event:
+                del inbox[place]
+                return True
+        return False
+
+    def take(self, limit: int) -> list[PortEvent]:
+        """Remove and return the first events, up to `limit`, fewer if slots have nothing to tell.
+
+        A signal handler may raise between any two steps. So nothing is held by a local name alone
+        while the interpreter looks for signals (it does after calls), and what was taken goes back.
+        """
+        line, inbox = self._line, self.inbox
+        events: list[PortEvent] = []
+        slot: Slot | None = None
+        try:
+            while line and len(events) < limit:
+                entry = line[0]
+                if isinstance(entry, Slot):
+                    if entry.stale:
+                        entry.stale -= 1
+                        self._stale -= 1
+                        del line[0]
+                        continue
+                    slot = entry
+                    del line[0]
+                    slot.queued = False
+                    event = slot.deliver()
+                    if event is None:
+                        self.declined.append(slot)
+                    else:
+                        events.append(event)
+                    slot = None
+                else:
+                    del line[0]
+                    self.room += entry.source == PORT_SOURCE_USER
+                    events.append(entry)
+            if inbox and len(events) < limit:
+                try:
+                    events.extend(islice(self.sent, min(len(inbox), limit - len(events))))
+                except IndexError:  # a `get` without the lock was faster
+                    pass
+        except BaseException:
+            if slot is not None:
+                slot.queued = True
+                line.appendleft(slot)
+            self.put_back(events)
+            raise
+        return events
+
+    def put_back(self, events: list[PortEvent]) -> list[PortEvent]:
+        """Put events that were taken and not delivered to the head again. Returns what is left
+        to put back: none, for the caller's handler of exceptions to know."""
+        self.room -= sum(event.source == PORT_SOURCE_USER for event in events)
+        self._line.extendleft(reversed(events))
+        return []
+
+    def clear(self) -> list[object]:
+        """Drop everything, the port is closing; returns it, to be let go elsewhere."""
+        dropped: list[object] = [*self._line, *self.inbox]
+        self._line.clear()
+        self.inbox.clear()
+        self._stale = 0
+        return dropped
+
+    def slots(self) -> list[Slot]:
+        """The slots that are queued now."""
+        return [
+            slot
+            for slot in dict.fromkeys(e for e in self._line if isinstance(e, Slot))
+            if slot.queued
+        ]
+
+    def _compact(self) -> None:
+        line: deque[PortEvent | Slot] = deque()
+        for entry in self._line:
+            if isinstance(entry, Slot) and entry.stale:
+                entry.stale -= 1
+            else:
+                line.append(entry)
+        self._line = line
+        self._stale = 0

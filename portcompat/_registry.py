@@ -1,0 +1,140 @@
+"""The backends, best first, and how one is chosen."""
+
+import errno
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Final, NamedTuple
+
+from portcompat._engine import Engine
+from portcompat._limits import limits
+from portcompat.abc import Backend, Driver, Mode
+
+# Each is usable if one can be made. The order is that of preference.
+TABLE: Final = {
+    "epoll": "portcompat.backends.epoll:EpollDriver",
+    "poll": "portcompat.backends.poll:PollDriver",
+    "select": "portcompat.backends.poll:SelectDriver",
+}
+
+ENVIRONMENT: Final = "PORTCOMPAT_BACKEND"
+ENTRY_POINTS: Final = "portcompat.backends"
+
+
+class BackendInfo(NamedTuple):
+    """What `available_backends` says of a backend.
+
+    `usable`: whether a port can be made of it here; if not, `reason` says why. `features`: what
+    it can do, by the names of `portcompat.conformance.needs`. `mode`: "native" for a kernel's own
+    ports, "emulated" for the engine over a driver, "loopback" for a facility that is itself
+    provided by portcompat. `default`: whether `Port()` takes it now.
+    """
+
+    usable: bool
+    reason: str
+    features: frozenset[str]
+    mode: Mode
+    default: bool
+
+
+def available_backends() -> dict[str, BackendInfo]:
+    """Every backend that portcompat knows by name, best first, and whether it works here."""
+    found: dict[str, BackendInfo] = {}
+    try:
+        default = default_backend()
+    except (OSError, ValueError):
+        default = ""
+    for name in TABLE:
+        try:
+            backend = _make(_load(name), 1)
+        except (ImportError, OSError) as error:
+            found[name] = BackendInfo(False, _reason(error), frozenset(), "emulated", False)
+        else:
+            mode, features = backend.mode, backend.features
+            backend.close()
+            found[name] = BackendInfo(True, "", features, mode, name == default)
+    return found
+
+
+def default_backend() -> str:
+    """The name that `Port()` takes: PORTCOMPAT_BACKEND, or the best that is usable.
+
+    Raises OSError ENOTSUP when none is.
+    """
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return chosen
+    reasons = []
+    for name in TABLE:
+        if name in _usable:
+            return name
+        try:
+            _make(_load(name), 1).close()
+        except (ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # that says nothing about the backend
+            reasons.append(f"{name}: {_reason(error)}")
+        else:
+            _usable.add(name)
+            return name
+    raise OSError(errno.ENOTSUP, f"no backend is usable here ({'; '.join(reasons)})")
+
+
+_usable: Final[set[str]] = set()  # names that have been made once
+
+
+def create(name: str, max_events: int) -> Backend:
+    """Make a port of the backend `name`.
+
+    Raises ValueError for a name that nobody knows, OSError ENOTSUP for one that cannot work here,
+    EAGAIN when the process has all the ports that `limits.max_ports` allows (R005, R068), and
+    EMFILE when descriptors run out.
+    """
+    if not limits.admit_port():
+        raise OSError(
+            errno.EAGAIN,
+            f"the process has its {limits.max_ports} ports: close some, or raise limits.max_ports",
+        )
+    try:
+        return _make(_load(name), max_events)
+    except ImportError as error:
+        limits.dismiss_port()
+        raise OSError(
+            errno.ENOTSUP, f"backend {name!r} is not usable here: {_reason(error)}"
+        ) from error
+    except BaseException:
+        limits.dismiss_port()
+        raise
+
+
+def _make(kind: Callable[..., Backend | Driver], max_events: int) -> Backend:
+    if isinstance(kind, type) and issubclass(kind, Backend):
+        return kind(max_events)
+    made = kind()
+    return Engine(made, max_events) if isinstance(made, Driver) else made
+
+
+def _load(name: str) -> type[Backend | Driver]:
+    place = TABLE.get(name) or (name if ":" in name else _entry_point(name))
+    if place is None:
+        known = ", ".join(TABLE)
+        raise ValueError(f"no backend is called {name!r}: take {known}, or 'package.module:Class'")
+    module, _, attribute = place.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except AttributeError:
+        raise ValueError(f"backend {name!r}: module {module} has no {attribute!r}") from None
+    if not (isinstance(kind, type) and issubclass(kind, Backend | Driver)):
+        raise ValueError(f"backend {name!r} is neither a Backend nor a Driver of portcompat.abc")
+    return kind
+
+
+def _entry_point(name: str) -> str | None:
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return point.value
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

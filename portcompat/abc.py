@@ -1,0 +1,148 @@
+"""The contracts: what a port needs of a backend, and an engine of a driver.
+
+There are two because two things are true. illumos *is* the event port: a `Backend` over it passes
+every call on. Everybody else has readiness: a `Driver` tells which descriptors are ready, and
+`portcompat._engine.Engine` makes a Backend of it.
+
+Both are made without arguments, and whether one is usable is settled by making it: a constructor
+that cannot work here raises OSError or ImportError, and its message is what people are shown.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from portcompat._events import PortEvent
+
+Mode = Literal["native", "emulated", "loopback"]
+
+
+class Backend(ABC):
+    """A whole implementation of ports. Its arguments have been checked by `Port`.
+
+    Every method may be called by any thread at any time, `send` also by a signal handler or a
+    finalizer that interrupts another call on the same port. On a closed port every method but
+    `close` raises OSError EBADF.
+    """
+
+    mode: Mode = "native"
+    features: frozenset[str]
+    """What it can do beyond the least that each can; `portcompat.conformance.needs` names them."""
+    closed: bool
+
+    def __init__(self, max_events: int) -> None:
+        """Make a port of `max_events` slots. OSError EMFILE when descriptors run out (R068)."""
+
+    @abstractmethod
+    def associate(self, fd: int, events: int, user: object) -> None:
+        """Watch `fd` once for `events`; replaces what was asked before (R095-R107)."""
+
+    @abstractmethod
+    def dissociate(self, fd: int) -> None:
+        """Drop the association of `fd` and what it has queued (R118-R122)."""
+
+    @abstractmethod
+    def send(self, events: int, user: object) -> None:
+        """Queue a user event (R156-R159)."""
+
+    @abstractmethod
+    def alert(self, flags: int, events: int, user: object) -> None:
+        """Set or, with `events` 0, clear alert mode (R167-R176)."""
+
+    @abstractmethod
+    def get(self, timeout: float | None) -> PortEvent | None:
+        """The next event, or None when `timeout` seconds are over (R141-R145)."""
+
+    @abstractmethod
+    def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
+        """Wait for `want` events and take up to `limit`; fewer when time is up (R146-R155).
+
+        `limit` >= `want`. With `want` 0 nothing is waited for and nothing taken (R147).
+        """
+
+    @abstractmethod
+    def pending(self) -> int:
+        """How many events are queued (R146)."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable while an event is queued (R072)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the port; who waits in it gets EBADF and has left when this returns (R177-R179)."""
+
+    def abandon(self, reason: str) -> None:
+        """Close this process's copy in a fork child, without a lock and without touching what
+        the parent shares with it. Calls give EBADF and `reason` from then on."""
+
+
+class Driver(ABC):
+    """A kernel facility that tells which descriptors are ready.
+
+    It knows descriptors and nothing of ports. The engine calls `wait` from one thread at a time
+    and everything else under its lock, from any thread, also while another is in `wait`.
+
+    A *token* is the engine's name for one life of a descriptor number. It is the number itself
+    as long as the driver has not found the number to have changed hands, and a negative number
+    that was never used before after that; so a driver whose kernel hands back the number has
+    nothing to translate on the usual way.
+    """
+
+    mode: Mode = "emulated"
+    features: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def arm(self, fd: int, events: int, token: int) -> int:
+        """Watch `fd` once for the poll bits `events`, and for POLLHUP and POLLERR.
+
+        Replaces what was armed for `fd` before, and takes effect on a `wait` in progress. Bits
+        that the facility does not know are ignored. Returns 0; or, for a file that is always
+        ready (R109), the bits of `events` that always hold, and then watches nothing.
+
+        Raises OSError EBADF when `fd` is not open, and `Renumbered` when `fd` has come to mean
+        another open file since it was last armed: nothing is armed then, and the engine arms it
+        again with a new token.
+        """
+
+    @abstractmethod
+    def disarm(self, fd: int) -> None:
+        """Forget `fd`. A number that is unknown or closed is no error."""
+
+    @abstractmethod
+    def current(self, fd: int) -> bool:
+        """Whether `fd` is still the open file that it was when last armed (R112-R115)."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """The (token, revents) of what is ready, in the order in which it became so if the
+        kernel tells. What is returned is thereby disarmed.
+
+        Waits up to `timeout` seconds, for ever with None, and not at all with 0. May return
+        nothing early, may return a token that means nothing any more; never returns late events
+        for want of looking. Signal handlers run meanwhile; what they raise comes out of here.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make the present `wait`, or the next, return at once. Calls coalesce."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back every descriptor. Nobody is in `wait`."""
+
+    # Refinements, for a port whose descriptor is given to somebody else's poll.
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable while `show(True)` is in force and, with the feature
+        "passive-fileno", also while a `wait` would not block. Made at the first call."""
+
+    @abstractmethod
+    def show(self, queued: bool) -> None:
+        """Whether events are queued in the engine. Called after `fileno`, at each change."""
+
+
+class Renumbered(Exception):
+    """A descriptor number has come to mean another open file (R115)."""
+
+

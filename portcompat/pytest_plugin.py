@@ -1,0 +1,163 @@
+"""The pytest plugin of those who test backends: options, fixtures and marks.
+
+In a project that uses portcompat without testing backends it does nothing: it works on the tests
+that ask for its fixtures or carry its marks.
+"""
+
+from argparse import SUPPRESS
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from portcompat import Port
+
+Profile = Literal["quick", "full", "soak"]
+PROFILES: Final = ("quick", "full", "soak")
+
+_MARKS = (
+    "rule(number, ...): the rules of the specification that the test checks",
+    "needs(feature, ...): skip on a backend that lacks one of the features",
+    "deadline(seconds): the test fails, with the stacks of all threads, if it takes longer",
+)
+_backends_key = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("portcompat")
+    group.addoption(
+        "--port-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='test this backend: a name, or "package.module:Class"; may be repeated. '
+        "Every one that is usable here if not given.",
+    )
+    group.addoption(
+        "--port-deviations",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="declared differences of your own backend, beside those of the suite",
+    )
+    group.addoption(
+        "--port-profile", choices=PROFILES, default="quick", help="how long to try: %(default)s"
+    )
+    group.addoption(
+        "--port-rule",
+        action="append",
+        default=[],
+        metavar="NUMBER",
+        help="only the tests that check this rule; may be repeated",
+    )
+    group.addoption(
+        "--port-json", type=Path, metavar="FILE", help="write the outcome of each rule as JSON"
+    )
+    group.addoption("--port-steps", type=int, metavar="FD", help=SUPPRESS)
+    parser.addini(
+        "port_deadline",
+        "seconds that every test may take. Without it that is 60 for the tests that use a backend, "
+        "and the others have no end.",
+        default="",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in _MARKS:
+        config.addinivalue_line("markers", mark)
+    if names := config.getoption("--port-backend"):
+        from portcompat.conformance._backends import BadBackend, describe
+
+        try:
+            for name in names:
+                describe(name)
+        except BadBackend as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def backends_under_test(config: pytest.Config) -> list[str]:
+    """The backends of `--port-backend`, or all that are usable here, best first."""
+    if _backends_key not in config.stash:
+        from portcompat import available_backends
+
+        names = list(dict.fromkeys(config.getoption("--port-backend")))
+        usable = [name for name, info in available_backends().items() if info.usable]
+        config.stash[_backends_key] = names or usable
+    return config.stash[_backends_key]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames and _is_ours(metafunc):
+        names = backends_under_test(metafunc.config)
+        metafunc.parametrize("backend", names, indirect=True, scope="session")
+
+
+def _is_ours(metafunc: pytest.Metafunc) -> bool:
+    """Whether `backend` is the fixture below, and not one that the test's project has."""
+    definitions = metafunc._arg2fixturedefs.get("backend", ())
+    return bool(definitions) and definitions[-1].func.__module__ == __name__
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getini("port_deadline") or any(_is_concerned(item) for item in items):
+        from portcompat.conformance._session import prepare
+
+        prepare(config, items)
+
+
+def _is_concerned(item: pytest.Item) -> bool:
+    marked = any(item.get_closest_marker(name) for name in ("rule", "deadline"))
+    return marked or "backend" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend under test; the test runs once for each."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def make_port(backend: str) -> Iterator[Callable[..., "Port"]]:
+    """Make a port on the backend under test, with the keyword arguments of Port.
+
+    All are closed when the test is over.
+    """
+    from portcompat import Port
+
+    ports: list[Port] = []
+
+    def make(*, max_events: int | None = None) -> Port:
+        ports.append(Port(backend, max_events=max_events))
+        return ports[-1]
+
+    yield make
+    for port in ports:
+        port.close()
+
+
+@pytest.fixture
+def port(make_port: Callable[..., "Port"]) -> "Port":
+    """A fresh port on the backend under test."""
+    return make_port()
+
+
+@pytest.fixture(scope="session")
+def profile(request: pytest.FixtureRequest) -> Profile:
+    """How long this run is to try: "quick", "full" or "soak"."""
+    name: Profile = request.config.getoption("--port-profile")
+    return name
+
+
+@pytest.fixture(scope="session")
+def scale(profile: Profile) -> Callable[[int, int, int], int]:
+    """Choose a count by the profile: `scale(quick, full, soak)`."""
+
+    def choose(quick: int, full: int, soak: int) -> int:
+        return {"quick": quick, "full": full, "soak": soak}[profile]
+
+    return choose

@@ -1,0 +1,68 @@
+"""What the documents say is so: the example runs, names exist, links lead somewhere."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import portcompat
+
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "backends/README.md"]
+
+
+def block(language: str) -> str:
+    """The only block of code in that language."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert isinstance(text, str)
+    return text
+
+
+def test_the_example_prints_what_the_readme_says(
+    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    exec(compile(block("python"), "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out == block("text")
+
+
+def test_the_table_shows_every_backend_with_its_features() -> None:
+    header, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in README.partition("## Backends")[2].partition("##")[0].splitlines()
+        if line.startswith("|") and not line.startswith("|---")
+    ]
+    backends = portcompat.available_backends()
+    assert header[1:] == [f"`{name}`" for name in backends]
+    for what, *cells in rows:
+        if match := re.search(r"\(`([a-z-]+)`\)", what):
+            for cell, info in zip(cells, backends.values(), strict=True):
+                if info.usable and not cell.startswith("where"):
+                    assert cell.startswith("yes") == (match[1] in info.features), (what, cell)
+
+
+def test_the_commands_name_extras_and_a_command_that_exist() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    texts = README + (CHECKOUT / "CONTRIBUTING.md").read_text()
+    for extras in re.findall(r"install [^\n]*'\.\[([a-z,]+)\]'", texts):
+        assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    assert set(re.findall(r"\.venv/bin/(portcompat)", README)) == project["scripts"].keys()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_to_a_file_of_the_checkout(document: str) -> None:
+    path = CHECKOUT / document
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_every_name_of_the_package_that_the_readme_uses_exists() -> None:
+    names = set(re.findall(r"\b(?:PORT|POLL)_?[A-Z_]+\b|\bport_[a-z]+\b", README))
+    names |= set(re.findall(r"portcompat\.([A-Z][A-Za-z]+)\b", README))
+    not_yet = {"PORT_SOURCE_FILE", "PORT_SOURCE_TIMER", "PORT_SOURCE_AIO"}
+    assert {
+        name for name in names - not_yet - {"PORTCOMPAT_BACKEND"} if not hasattr(portcompat, name)
+    } == set()
