@@ -166,6 +166,9 @@ class EpollDriver(Driver):
             self._outer = outer
         return self._outer.fileno()
 
+    def is_descriptor(self, fd: int) -> bool:
+        return is_registered(fd, self._number)
+
     def show(self, queued: bool) -> None:
         if queued:
             os.eventfd_write(self._queued, 1)

@@ -7,6 +7,7 @@ import socket
 import stat
 from abc import abstractmethod
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from portcompat._constants import (
@@ -91,8 +92,7 @@ class _PollingDriver(Driver):
         try:
             while self._changes:
                 fd, events, token = self._changes.popleft()
-                if self._tokens.pop(fd, None) is not None:
-                    self._remove(fd)
+                self._remove(fd)
                 if events >= 0:
                     self._tokens[fd] = token
                     self._add(fd, events)
@@ -105,8 +105,8 @@ class _PollingDriver(Driver):
                 _drain(self._wakeup)
                 continue
             self._remove(fd)
-            token = self._tokens.pop(fd)
-            if not revents & POLLNVAL:
+            token = self._tokens.get(fd)
+            if token is not None and not revents & POLLNVAL:
                 ready.append((token, revents))
         return ready
 
@@ -121,6 +121,9 @@ class _PollingDriver(Driver):
         if self._outer is None:
             self._outer = _signal_pair()
         return self._outer[0].fileno()
+
+    def is_descriptor(self, fd: int) -> bool:
+        return self._outer is not None and os.path.sameopenfile(fd, self._outer[0].fileno())
 
     def show(self, queued: bool) -> None:
         assert self._outer is not None
@@ -138,7 +141,8 @@ class _PollingDriver(Driver):
     def _add(self, fd: int, events: int) -> None: ...
 
     @abstractmethod
-    def _remove(self, fd: int) -> None: ...
+    def _remove(self, fd: int) -> None:
+        """No error if it is not there: a signal handler may have raised half-way."""
 
     @abstractmethod
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]: ...
@@ -147,7 +151,9 @@ class _PollingDriver(Driver):
 class PollDriver(_PollingDriver):
     """poll(2). Its cost grows with the number of descriptors watched."""
 
-    features = frozenset({"hangup", "bands", "any-descriptor"} | ({"rdhup"} if POLLRDHUP else set()))
+    features = frozenset(
+        {"hangup", "bands", "any-descriptor"} | ({"rdhup"} if POLLRDHUP else set())
+    )
 
     def __init__(self) -> None:
         if not hasattr(select, "poll"):
@@ -159,7 +165,8 @@ class PollDriver(_PollingDriver):
         self._set.register(fd, events)
 
     def _remove(self, fd: int) -> None:
-        self._set.unregister(fd)
+        with suppress(KeyError):
+            self._set.unregister(fd)
 
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._set.poll(None if timeout is None else timeout * 1000)
@@ -190,21 +197,26 @@ class SelectDriver(_PollingDriver):
         self._set[fd] = events
 
     def _remove(self, fd: int) -> None:
-        del self._set[fd]
+        self._set.pop(fd, None)
 
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        wanted = self._set
         try:
-            readable, writable, exceptional = select.select(
-                [fd for fd, events in wanted.items() if events & _READ],
-                [fd for fd, events in wanted.items() if events & _WRITE],
-                [fd for fd, events in wanted.items() if events & POLLPRI],
-                timeout,
-            )
+            return self._select(self._set, timeout)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno != errno.EBADF:
                 raise
-            return [(fd, POLLNVAL) for fd in wanted if not _is_open(fd)]
+        # One that is closed fails the call for all.
+        wanted = {fd: events for fd, events in self._set.items() if _is_open(fd)}
+        closed = [(fd, POLLNVAL) for fd in self._set if fd not in wanted]
+        return closed + self._select(wanted, 0)
+
+    def _select(self, wanted: dict[int, int], timeout: float | None) -> list[tuple[int, int]]:
+        readable, writable, exceptional = select.select(
+            [fd for fd, events in wanted.items() if events & _READ],
+            [fd for fd, events in wanted.items() if events & _WRITE],
+            [fd for fd, events in wanted.items() if events & POLLPRI],
+            timeout,
+        )
         found: dict[int, int] = {}
         for bits, descriptors in ((_READ, readable), (_WRITE, writable), (POLLPRI, exceptional)):
             for fd in descriptors:

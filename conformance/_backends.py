@@ -33,7 +33,12 @@ def describe(name: str) -> tuple[str, frozenset[str]]:
         if isinstance(error.__cause__, ModuleNotFoundError):
             missing = error.__cause__.name or ""
             if name.startswith(missing):
-                raise UnknownBackend(f"backend {name}: there is no module {missing}") from None
-        raise UnavailableBackend(error.strerror or str(error)) from error
-    except (ValueError, TypeError) as error:
-        raise UnknownBackend(f"backend {name}: {error}") from error
+                raise UnknownBackend(f"backend {name!r}: there is no module {missing}") from None
+        reason = error.strerror or str(error)
+        if name not in reason:
+            reason = f"backend {name!r} is not usable here: {reason}"
+        raise UnavailableBackend(reason) from error
+    except ValueError as error:
+        raise UnknownBackend(str(error)) from error
+    except TypeError as error:
+        raise UnknownBackend(f"backend {name!r} cannot be made: {error}") from error

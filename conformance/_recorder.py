@@ -21,6 +21,10 @@ def rules_of(item: pytest.Item) -> list[str]:
     return [number for mark in item.iter_markers("rule") for number in mark.args]
 
 
+declared_rules = pytest.StashKey[tuple[str, ...]]()
+"""Of a test with a declared difference: the rules that are concerned. It proves no others."""
+
+
 class Recorder:
     """Records the tests that check rules, as a pytest plugin.
 
@@ -31,14 +35,23 @@ class Recorder:
     def __init__(self, config: pytest.Config, modes: dict[str, str]) -> None:
         self._modes = modes
         self._results = Results()
-        self._file: Path | None = config.getoption("--port-json")
-        descriptor: int | None = config.getoption("--port-steps")
+        self._file: Path | None = config.option.port_json
+        descriptor: int | None = config.option.port_steps
         self._steps = None if descriptor is None else os.fdopen(descriptor, "wb")
         self._ended: dict[str, Step] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        wanted = set(session.config.option.port_rule)
         tests = [
-            {"test": _name(item.nodeid), "backend": backend_of(item), "rules": rules_of(item)}
+            {
+                "test": _name(item.nodeid),
+                "backend": backend_of(item),
+                "rules": [
+                    number
+                    for number in item.stash.get(declared_rules, rules_of(item))
+                    if not wanted or number in wanted
+                ],
+            }
             for item in session.items
         ]
         self._take({"step": "plan", "backends": self._modes, "tests": tests})

@@ -10,12 +10,11 @@ and the one that shows the progress need nothing in common but these:
 A test without a backend holds for each.
 """
 
-import platform
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from portcompat._host import describe_platform
 from portcompat._version import __version__
 
 SCHEMA: Final = 1
@@ -126,15 +125,4 @@ def _verdict(tests: list[TestRecord]) -> dict[str, object]:
         "outcome": outcome,
         "tests": [t.test for t in tests],
         "reason": None if outcome == "pass" else "; ".join(reasons),
-    }
-
-
-def describe_platform() -> dict[str, str]:
-    """The host and the Python on it."""
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "implementation": sys.implementation.name,
     }

@@ -28,7 +28,7 @@ def load_rules(file: Path = SUITE / "rules.toml") -> dict[str, Rule]:
     }
 
 
-def tests_by_rule(folder: Path = SUITE) -> dict[str, list[str]]:
+def checked_by(folder: Path = SUITE) -> dict[str, list[str]]:
     """The tests of `folder`, as "module::function", by the rule numbers of their marks.
 
     The modules are read and not imported, so this asks neither for a backend nor for Hypothesis.

@@ -15,7 +15,6 @@ from typing import IO, NamedTuple
 from portcompat.conformance._report import Results, Step
 from portcompat.conformance._rules import SUITE
 
-_INTERRUPTED = 2  # pytest's exit code
 _FAREWELL = 10.0  # seconds that an interrupted pytest has to end
 
 
@@ -44,8 +43,6 @@ def run_suite(plan: Plan, results: Results, tell: Callable[[Step], None]) -> Non
             results.take(step)
             tell(step)
         code = process.wait()
-        if code == _INTERRUPTED and not results.unfinished():
-            raise KeyboardInterrupt
         if code not in (0, 1) or results.unfinished() or not results.records:
             output.seek(0)
             text = output.read().decode("utf-8", "replace").strip()

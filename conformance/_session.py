@@ -6,21 +6,15 @@ import pytest
 
 from portcompat.conformance._backends import describe
 from portcompat.conformance._deviations import BadDeviation, Deviation, load_deviations, stale
-from portcompat.conformance._recorder import Recorder, backend_of, rules_of
+from portcompat.conformance._recorder import Recorder, backend_of, declared_rules, rules_of
 from portcompat.conformance._rules import SUITE
 from portcompat.conformance._watchdog import Watchdog
-from portcompat.pytest_plugin import backends_under_test
+from portcompat.pytest_plugin import backends_under_test, is_concerned
 
 DEADLINE = 60.0
 """Seconds that a test which uses a backend may take, in the quick profile."""
 _PATIENCE = {"quick": 1.0, "full": 5.0, "soak": 60.0}
 _FORESEEN = (AssertionError, OSError, pytest.fail.Exception)
-
-
-def is_concerned(item: pytest.Item) -> bool:
-    """Whether the test uses what this plugin gives."""
-    marked = any(item.get_closest_marker(name) for name in ("rule", "deadline"))
-    return marked or "backend" in getattr(item, "fixturenames", ())
 
 
 def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -37,7 +31,7 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
 
     _set_deadlines(config, items)
 
-    config.pluginmanager.register(Watchdog(_PATIENCE[config.getoption("--port-profile")]))
+    config.pluginmanager.register(Watchdog(_PATIENCE[config.option.port_profile]))
     config.pluginmanager.register(
         Recorder(config, {name: mode for name, (mode, _) in described.items()})
     )
@@ -58,7 +52,7 @@ def _skip_what_lacks(items: list[pytest.Item], features: dict[str, frozenset[str
 def _expect_deviations(
     config: pytest.Config, items: list[pytest.Item], backends: list[str]
 ) -> None:
-    given: list[Path] = config.getoption("--port-deviations")
+    given: list[Path] = config.option.port_deviations
     suite = [item for item in items if item.path.parent == SUITE]
     rows = load_deviations([SUITE / "deviations.toml", *given] if suite else given)
     covered: set[Deviation] = set()
@@ -71,9 +65,8 @@ def _expect_deviations(
                 covered.add(row)
                 if unchecked := sorted(set(row.rules) - set(rules_of(item))):
                     raise BadDeviation(f"{row}: the test does not check {', '.join(unchecked)}")
-                item.add_marker(
-                    pytest.mark.xfail(reason=row.reason, raises=_FORESEEN, strict=True)
-                )
+                item.stash[declared_rules] = row.rules
+                item.add_marker(pytest.mark.xfail(reason=row.reason, raises=_FORESEEN, strict=True))
     if any("::" in argument for argument in config.args):
         return  # single tests were picked, so a row's may well be missing
     modules = {item.path.name for item in suite}
@@ -82,7 +75,7 @@ def _expect_deviations(
 
 
 def _select_rules(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = set(config.getoption("--port-rule"))
+    wanted = set(config.option.port_rule)
     if wanted:
         others = [item for item in items if wanted.isdisjoint(rules_of(item))]
         items[:] = [item for item in items if not wanted.isdisjoint(rules_of(item))]

@@ -37,7 +37,8 @@ class Watchdog:
         """A test may take the seconds of its mark `deadline` times `patience`."""
         self._patience = patience
         self._stderr = os.dup(2)
-        self._file = tempfile.TemporaryFile()  # now, as a test may use up the descriptors
+        # Made now, as a test may use up the descriptors.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._orders: SimpleQueue[tuple[int, float | None]] = SimpleQueue()
         self._phase = 0
         self._interrupted = 0  # the last phase that was

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +31,8 @@ from portcompat import (
 from portcompat.conformance import needs, rule
 from portcompat.conformance._descriptors import SOON, closed_number, pipe, socket_pair
 from portcompat.conformance._polled import polled
+
+MakePort = Callable[..., Port]
 
 INT_MAX = 0x7FFF_FFFF
 INT_MIN = -0x8000_0000
@@ -71,7 +73,7 @@ def test_the_c_spelling_takes_port_source_object_events_user(number: int) -> Non
 
 
 @rule("R052", "R064")
-def test_a_closed_port_is_ebadf(make_port: Any) -> None:
+def test_a_closed_port_is_ebadf(make_port: MakePort) -> None:
     port = make_port()
     port.close()
     with socket_pair() as (ours, _):
@@ -95,7 +97,7 @@ def test_a_port_number_that_is_another_file_is_ebadfd(backend: str) -> None:
 
 
 @rule("R064", "R065")
-def test_a_closed_port_is_told_before_a_closed_object(make_port: Any) -> None:
+def test_a_closed_port_is_told_before_a_closed_object(make_port: MakePort) -> None:
     port = make_port()
     port.close()
     assert errno_of(port, closed_number()) == errno.EBADF
@@ -167,7 +169,7 @@ def test_a_number_closed_since_its_association_is_ebadfd(port: Port) -> None:
 
 
 @rule("R079", "R090")
-def test_an_object_refused_leaves_the_port_as_it_was(make_port: Any) -> None:
+def test_an_object_refused_leaves_the_port_as_it_was(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, _):
         for _ in range(3):
@@ -231,13 +233,13 @@ def test_a_hangup_fires_an_association_for_nothing(port: Port, events: int) -> N
         assert event.user == "nothing asked"
 
 
-@rule("R094")
+@rule("R094", "R198")
 def test_the_port_itself_is_an_object(port: Port) -> None:
     port.associate(port, POLLIN)
 
 
 @rule("R094")
-def test_another_port_is_an_object(port: Port, make_port: Any) -> None:
+def test_another_port_is_an_object(port: Port, make_port: MakePort) -> None:
     port.associate(make_port(), POLLIN)
 
 

@@ -3,10 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -14,47 +11,10 @@ from portcompat import POLLIN, POLLOUT, PORT_SOURCE_FD, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
 from portcompat.conformance._fork import fork_child_that_holds_everything, in_fork_child
-from portcompat.conformance._lives import Kind, Life
+from portcompat.conformance._lives import Life
+from portcompat.conformance._threads import waiting
 
-
-@pytest.fixture(params=["socket", "pipe"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    chosen: Kind = request.param
-    return chosen
-
-
-@pytest.fixture
-def life(kind: Kind) -> Iterator[Life]:
-    """The descriptor that a test watches and closes."""
-    with Life(kind) as life:
-        yield life
-
-
-@pytest.fixture
-def next_life(kind: Kind, life: Life) -> Iterator[Life]:
-    """What takes over its number."""
-    with Life(kind) as life:
-        yield life
-
-
-@pytest.fixture(params=["last", "dup alive"])
-def keep_dup(request: pytest.FixtureRequest) -> bool:
-    """Whether the open file goes on under another number when the descriptor is closed."""
-    return bool(request.param == "dup alive")
-
-
-class Reused:
-    """`number` as a descriptor of what `life` is: opened anew, under a number used before."""
-
-    def __init__(self, number: int, life: Life) -> None:
-        os.dup2(life.number, number)
-        self.number = number
-
-    def __enter__(self) -> "Reused":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.number)
+MakePort = Callable[..., Port]
 
 
 def errno_of_dissociate(port: Port, number: int) -> int | None:
@@ -98,9 +58,7 @@ def test_an_event_is_withdrawn_from_among_others(port: Port, life: Life, keep_du
 
 
 @rule("R112", "R114")
-def test_what_is_withdrawn_is_not_counted_by_a_wait(
-    port: Port, life: Life, keep_dup: bool
-) -> None:
+def test_what_is_withdrawn_is_not_counted_by_a_wait(port: Port, life: Life, keep_dup: bool) -> None:
     life.feed()
     port.associate(life, POLLIN)
     port.send(1)
@@ -112,7 +70,7 @@ def test_what_is_withdrawn_is_not_counted_by_a_wait(
 
 @rule("R079", "R112", "R114")
 def test_the_slot_of_a_closed_descriptor_is_free_for_another(
-    make_port: Any, life: Life, next_life: Life, keep_dup: bool
+    make_port: MakePort, life: Life, next_life: Life, keep_dup: bool
 ) -> None:
     port = make_port(max_events=1)
     port.associate(life, POLLIN)
@@ -124,7 +82,7 @@ def test_the_slot_of_a_closed_descriptor_is_free_for_another(
 
 @rule("R079", "R112", "R114")
 def test_the_slot_of_a_closed_descriptor_is_free_for_a_send(
-    make_port: Any, life: Life, keep_dup: bool
+    make_port: MakePort, life: Life, keep_dup: bool
 ) -> None:
     port = make_port(max_events=1)
     life.feed()
@@ -136,7 +94,7 @@ def test_the_slot_of_a_closed_descriptor_is_free_for_a_send(
 
 @rule("R108", "R112", "R114")
 def test_the_slot_of_one_retrieved_and_closed_is_free(
-    make_port: Any, life: Life, next_life: Life, keep_dup: bool
+    make_port: MakePort, life: Life, next_life: Life, keep_dup: bool
 ) -> None:
     port = make_port(max_events=1)
     life.feed()
@@ -147,7 +105,9 @@ def test_the_slot_of_one_retrieved_and_closed_is_free(
 
 
 @rule("R106", "R112", "R114")
-def test_it_is_dropped_from_every_port(port: Port, backend: str, life: Life, keep_dup: bool) -> None:
+def test_it_is_dropped_from_every_port(
+    port: Port, backend: str, life: Life, keep_dup: bool
+) -> None:
     life.feed()
     with Port(backend) as another:
         port.associate(life, POLLIN)
@@ -193,97 +153,6 @@ def test_dup2_over_it_with_a_dup_alive_is_a_close(port: Port, life: Life, next_l
         os.close(double)
 
 
-@rule("R115")
-def test_a_number_used_again_starts_with_no_association(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    port.associate(life, POLLIN)
-    life.close(keep_dup=keep_dup)
-    with Reused(life.number, next_life):
-        next_life.feed()
-        assert port.pending() == 0
-        assert port.getn(2, 1, A_WHILE) == []
-        assert errno_of_dissociate(port, life.number) == errno.ENOENT
-
-
-@rule("R115")
-def test_a_number_used_again_starts_with_no_pending_event(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    life.feed()
-    port.associate(life, POLLIN)
-    assert port.pending() == 1
-    life.close(keep_dup=keep_dup)
-    with Reused(life.number, next_life):
-        next_life.feed()
-        assert port.pending() == 0
-        assert port.getn(2, 1, A_WHILE) == []
-
-
-@rule("R115")
-def test_a_number_used_again_is_not_associated_for_dissociate(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    port.associate(life, POLLIN)
-    life.close(keep_dup=keep_dup)
-    with Reused(life.number, next_life):
-        assert errno_of_dissociate(port, life.number) == errno.ENOENT
-
-
-@rule("R114", "R115")
-def test_a_number_used_again_has_only_its_own_events(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    port.associate(life, POLLIN, "old")
-    life.close(keep_dup=keep_dup)
-    with Reused(life.number, next_life):
-        port.associate(life.number, POLLIN, "new")
-        life.feed()
-        assert port.getn(2, 1, A_WHILE) == []
-        next_life.feed()
-        assert port.getn(2, 1, SOON) == [
-            PortEvent(PORT_SOURCE_FD, life.number, POLLIN, "new"),
-        ]
-        assert port.getn(2, 1, A_WHILE) == []
-
-
-@rule("R114", "R115")
-def test_an_old_event_in_the_queue_does_not_reach_the_new_association(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    life.feed()
-    port.associate(life, POLLIN, "old")
-    assert port.pending() == 1
-    life.close(keep_dup=keep_dup)
-    with Reused(life.number, next_life):
-        port.associate(life.number, POLLIN, "new")
-        assert port.pending() == 0
-        assert port.getn(2, 1, A_WHILE) == []
-        next_life.feed()
-        assert [event.user for event in port.getn(2, 1, SOON)] == ["new"]
-
-
-@rule("R114", "R115")
-def test_each_of_many_lives_of_a_number_has_its_own_events(
-    port: Port, life: Life, kind: Kind, keep_dup: bool
-) -> None:
-    with ExitStack() as past:
-        former: list[Life] = []
-        for turn in range(8):
-            lived = past.enter_context(Life(kind))
-            os.dup2(lived.number, life.number)
-            if not keep_dup:
-                lived.close()
-            port.associate(life.number, POLLIN, turn)
-            for one in former:
-                one.feed()
-            assert port.getn(2, 1, 0) == []
-            if turn % 2:
-                lived.feed()
-                assert [event.user for event in port.getn(2, 1, SOON)] == [turn]
-            former.append(lived)
-
-
 @rule("R114")
 def test_a_file_that_lives_on_in_a_fork_child_has_no_event(port: Port, life: Life) -> None:
     port.associate(life, POLLIN)
@@ -292,21 +161,6 @@ def test_a_file_that_lives_on_in_a_fork_child_has_no_event(port: Port, life: Lif
         life.feed()
         assert port.pending() == 0
         assert port.getn(2, 1, A_WHILE) == []
-
-
-@rule("R114", "R115")
-def test_a_number_used_again_while_a_fork_child_holds_the_old_file(
-    port: Port, life: Life, next_life: Life
-) -> None:
-    port.associate(life, POLLIN, "old")
-    with fork_child_that_holds_everything():
-        life.close()
-        with Reused(life.number, next_life):
-            port.associate(life.number, POLLIN, "new")
-            life.feed()
-            assert port.getn(2, 1, A_WHILE) == []
-            next_life.feed()
-            assert [event.user for event in port.getn(2, 1, SOON)] == ["new"]
 
 
 @rule("R116")
@@ -365,48 +219,17 @@ def test_closing_and_taking_the_same_file_back_is_a_close(port: Port, life: Life
         os.close(life.number)
 
 
-@rule("R115")
-def test_one_that_takes_a_number_back_can_be_associated(port: Port, life: Life) -> None:
-    port.associate(life, POLLIN, "old")
-    life.close(keep_dup=True)
-    os.dup2(life.dup, life.number)
-    try:
-        port.associate(life.number, POLLIN, "new")
-        life.feed()
-        assert [event.user for event in port.getn(2, 1, SOON)] == ["new"]
-    finally:
-        os.close(life.number)
-
-
 @rule("R112", "R114")
 def test_a_thread_that_waits_is_not_told_of_what_is_closed(
     port: Port, life: Life, keep_dup: bool
 ) -> None:
     port.associate(life, POLLIN)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(port.getn, 2, 1, SOON)
-        port.send(0, "let it block")  # it may take this before or after it slept
-        assert [event.user for event in waiting.result(SOON)] == ["let it block"]
-        waiting = pool.submit(port.getn, 2, 1, SOON)
-        life.close(keep_dup=keep_dup)
-        life.feed()
-        port.send(0, "and nothing else")
-        assert [event.user for event in waiting.result(SOON)] == ["and nothing else"]
-
-
-@rule("R114", "R115")
-def test_a_thread_that_waits_is_told_of_the_new_owner_of_a_number(
-    port: Port, life: Life, next_life: Life, keep_dup: bool
-) -> None:
-    port.associate(life, POLLIN, "old")
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(port.getn, 2, 1, SOON)
-        life.close(keep_dup=keep_dup)
-        with Reused(life.number, next_life):
-            port.associate(life.number, POLLIN, "new")
-            life.feed()
-            next_life.feed()
-            assert [event.user for event in waiting.result(SOON)] == ["new"]
+    waiter = waiting(lambda: port.getn(2, 1, SOON))
+    life.close(keep_dup=keep_dup)
+    life.feed()
+    waiter.at_rest()
+    port.send(0, "and nothing else")
+    assert [event.user for event in waiter.result()] == ["and nothing else"]
 
 
 @rule("R112", "R114")
@@ -433,35 +256,3 @@ def test_a_closed_descriptor_does_not_disturb_the_others(
         life.close(keep_dup=keep_dup)
         theirs.send(b"x")
         assert [event.user for event in port.getn(4, 1, SOON)] == ["alive"]
-
-
-@rule("R115")
-@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this host has no eventfd(2)")
-def test_a_number_used_again_by_an_eventfd_after_an_eventfd(port: Port) -> None:
-    number = os.eventfd(1)
-    port.associate(number, POLLIN)
-    assert port.pending() == 1
-    os.close(number)
-    spare = os.eventfd(1)
-    try:
-        os.dup2(spare, number)
-        assert port.getn(2, 1, A_WHILE) == []
-    finally:
-        os.close(spare)
-        os.close(number)
-
-
-@rule("R115")
-def test_a_number_used_again_by_the_same_regular_file(port: Port) -> None:
-    number = os.open(__file__, os.O_RDONLY)
-    port.associate(number, POLLIN)
-    assert port.pending() == 1
-    os.close(number)
-    spare = os.open(__file__, os.O_RDONLY)
-    try:
-        os.dup2(spare, number)
-        assert port.getn(2, 1, A_WHILE) == []
-    finally:
-        if spare != number:
-            os.close(spare)
-        os.close(number)

@@ -4,9 +4,9 @@ import errno
 import gc
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier, Event
+from collections.abc import Callable
+from functools import partial
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from portcompat import (
     POLLIN,
     POLLOUT,
+    PORT_SOURCE_FD,
     Port,
     port_associate,
     port_close,
@@ -26,6 +27,10 @@ from portcompat import (
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
 from portcompat.conformance._fork import in_fork_child
+from portcompat.conformance._threads import Call, in_thread, waiting
+
+MakePort = Callable[..., Port]
+Scale = Callable[[int, int, int], int]
 
 CALLS: dict[str, Callable[[Port], object]] = {
     "associate": lambda port: port.associate(0, POLLIN),
@@ -44,12 +49,6 @@ CALLS: dict[str, Callable[[Port], object]] = {
 }
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(64) as pool:
-        yield pool
-
-
 def errno_of(call: Callable[[], object]) -> int | None:
     try:
         call()
@@ -58,9 +57,8 @@ def errno_of(call: Callable[[], object]) -> int | None:
     return None
 
 
-def errno_of_waits(waits: list[Future[Any]]) -> list[int | None]:
-    errors = [wait.exception(SOON) for wait in waits]
-    return [error.errno if isinstance(error, OSError) else None for error in errors]
+def errno_of_each(calls: list[Call[Any]]) -> list[int | None]:
+    return [errno_of(call.result) for call in calls]
 
 
 def open_descriptors() -> set[str]:
@@ -72,21 +70,21 @@ def open_descriptors() -> set[str]:
 
 @rule("R177")
 @pytest.mark.parametrize("name", CALLS)
-def test_a_closed_port_is_ebadf_to(make_port: Any, name: str) -> None:
+def test_a_closed_port_is_ebadf_to(make_port: MakePort, name: str) -> None:
     port = make_port()
     port.close()
     assert errno_of(lambda: CALLS[name](port)) == errno.EBADF
 
 
 @rule("R177")
-def test_a_closed_port_is_ebadf_to_sendn(make_port: Any) -> None:
+def test_a_closed_port_is_ebadf_to_sendn(make_port: MakePort) -> None:
     port = make_port()
     port.close()
     assert sendn([port], 0) == (0, [errno.EBADF])
 
 
 @rule("R177")
-def test_closing_twice_is_no_error(make_port: Any) -> None:
+def test_closing_twice_is_no_error(make_port: MakePort) -> None:
     port = make_port()
     assert not port.closed
     port.close()
@@ -170,56 +168,59 @@ def test_what_the_queue_held_is_let_go(backend: str) -> None:
 
 @rule("R178")
 @pytest.mark.parametrize("threads", [1, 2, 64])
-def test_threads_blocked_in_get_have_ebadf(
-    make_port: Any, pool: ThreadPoolExecutor, threads: int
-) -> None:
+def test_threads_blocked_in_get_have_ebadf(make_port: MakePort, threads: int) -> None:
     port = make_port()
-    waits: list[Future[Any]] = [pool.submit(port.get) for _ in range(threads)]
+    waits = [in_thread(port.get) for _ in range(threads)]
     port.close()
-    assert errno_of_waits(waits) == [errno.EBADF] * threads
+    assert errno_of_each(waits) == [errno.EBADF] * threads
 
 
 @rule("R178")
-def test_threads_that_wait_for_different_counts_have_ebadf(
-    make_port: Any, pool: ThreadPoolExecutor
-) -> None:
+def test_threads_that_wait_for_different_counts_have_ebadf(make_port: MakePort) -> None:
     port = make_port()
     port.send(0)  # too few for any of them
-    waits: list[Future[Any]] = [
-        pool.submit(port.getn, 8, want, timeout)
+    waits = [
+        in_thread(partial(port.getn, 8, want, timeout))
         for want in (2, 3, 5)
         for timeout in (None, SOON)
     ]
     port.close()
-    assert errno_of_waits(waits) == [errno.EBADF] * 6
+    assert errno_of_each(waits) == [errno.EBADF] * 6
 
 
 @rule("R178")
-def test_threads_that_wait_on_descriptors_have_ebadf(
-    make_port: Any, pool: ThreadPoolExecutor
-) -> None:
+def test_threads_that_wait_on_descriptors_have_ebadf(make_port: MakePort) -> None:
     port = make_port()
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
-        waits: list[Future[Any]] = [pool.submit(port.get, SOON) for _ in range(3)]
+        waits = [in_thread(partial(port.get, SOON)) for _ in range(3)]
         port.close()
-        assert errno_of_waits(waits) == [errno.EBADF] * 3
+        assert errno_of_each(waits) == [errno.EBADF] * 3
 
 
 @rule("R178")
-def test_threads_certainly_asleep_have_ebadf(make_port: Any, pool: ThreadPoolExecutor) -> None:
+def test_threads_certainly_asleep_have_ebadf(make_port: MakePort) -> None:
     port = make_port()
-    waits: list[Future[Any]] = [pool.submit(port.get) for _ in range(4)]
-    done = Event()
-    assert not done.wait(0.2)  # time enough to fall asleep; whether they did, the rule holds
+    waiters = [waiting(port.get) for _ in range(4)]
     port.close()
-    assert errno_of_waits(waits) == [errno.EBADF] * 4
+    assert errno_of_each(waiters) == [errno.EBADF] * 4
+
+
+@rule("R177", "R179")
+@pytest.mark.parametrize("threads", [1, 4])
+def test_when_close_returns_no_thread_holds_a_descriptor_of_the_port(
+    backend: str, threads: int
+) -> None:
+    before = open_descriptors()
+    port = Port(backend)
+    waiters = [waiting(port.get) for _ in range(threads)]
+    port.close()
+    assert open_descriptors() == before
+    assert errno_of_each(waiters) == [errno.EBADF] * threads
 
 
 @rule("R178")
-def test_several_threads_may_close_a_port_at_once(
-    make_port: Any, pool: ThreadPoolExecutor, scale: Any
-) -> None:
+def test_several_threads_may_close_a_port_at_once(make_port: MakePort, scale: Scale) -> None:
     for _ in range(scale(20, 200, 2_000)):
         port = make_port()
         start = Barrier(4)
@@ -228,35 +229,35 @@ def test_several_threads_may_close_a_port_at_once(
             start.wait(SOON)
             port.close()
 
-        waits: list[Future[Any]] = [pool.submit(port.get) for _ in range(2)]
-        closings = [pool.submit(close) for _ in range(4)]
-        assert [closing.result(SOON) for closing in closings] == [None] * 4
-        assert errno_of_waits(waits) == [errno.EBADF] * 2
+        waits = [in_thread(port.get) for _ in range(2)]
+        closings = [in_thread(close) for _ in range(4)]
+        assert [closing.result() for closing in closings] == [None] * 4
+        assert errno_of_each(waits) == [errno.EBADF] * 2
 
 
 @rule("R178", "R179")
 def test_a_thread_that_waits_in_a_closed_port_sees_nothing_of_the_next(
-    backend: str, pool: ThreadPoolExecutor, scale: Any
+    backend: str, scale: Scale
 ) -> None:
     for _ in range(scale(50, 500, 5_000)):
         port = Port(backend)
-        waits: list[Future[Any]] = [pool.submit(port.get, SOON) for _ in range(2)]
+        waits = [in_thread(partial(port.get, SOON)) for _ in range(2)]
         port.close()
         with Port(backend) as following:  # very likely with the same descriptors
             following.send(7)
             assert [event.events for event in following.getn(2, 1, SOON)] == [7]
-        assert errno_of_waits(waits) == [errno.EBADF] * 2
+        assert errno_of_each(waits) == [errno.EBADF] * 2
 
 
 @rule("R178", "R179")
 def test_the_c_spelling_ends_the_wait_with_ebadf(
-    backend: str, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor
+    backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
     port = port_create()
-    waits: list[Future[Any]] = [pool.submit(port_get, port) for _ in range(2)]
+    waits = [in_thread(partial(port_get, port)) for _ in range(2)]
     port_close(port)
-    assert errno_of_waits(waits) == [errno.EBADF] * 2
+    assert errno_of_each(waits) == [errno.EBADF] * 2
     assert errno_of(lambda: port_send(port, 0)) == errno.EBADF
 
 
@@ -277,16 +278,17 @@ def test_close_2_of_a_ports_number_is_noticed_at_the_next_call(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
-    for call in (
-        lambda: port_send(port, 0),
-        lambda: port_get(port, 0),
-        lambda: port_getn(port, 0),
-        lambda: port_associate(port, 4, 0, POLLIN),
-        lambda: port_close(port),
-    ):
+    calls: list[Callable[[int], object]] = [
+        lambda port: port_send(port, 0),
+        lambda port: port_get(port, 0),
+        lambda port: port_getn(port, 0),
+        lambda port: port_associate(port, PORT_SOURCE_FD, 0, POLLIN),
+        port_close,
+    ]
+    for call in calls:
         port = port_create()
         os.close(port)
-        assert errno_of(call) == errno.EBADF
+        assert errno_of(partial(call, port)) == errno.EBADF
 
 
 @rule("R177")
@@ -364,10 +366,8 @@ def test_a_fork_child_can_make_a_port_of_its_own(port: Port, backend: str) -> No
 
 
 @rule("R178")
-def test_a_fork_while_a_thread_waits_does_not_hang_the_child(
-    port: Port, backend: str, pool: ThreadPoolExecutor
-) -> None:
-    waiting = pool.submit(port.getn, 2, 2, SOON)
+def test_a_fork_while_a_thread_waits_does_not_hang_the_child(port: Port, backend: str) -> None:
+    waiter = waiting(lambda: port.getn(2, 2, SOON))
 
     def child() -> None:
         assert errno_of(lambda: port.send(0)) == errno.EBADF
@@ -379,4 +379,4 @@ def test_a_fork_while_a_thread_waits_does_not_hang_the_child(
         in_fork_child(child)
     port.send(1)
     port.send(2)
-    assert [event.events for event in waiting.result(SOON)] == [1, 2]
+    assert [event.events for event in waiter.result()] == [1, 2]

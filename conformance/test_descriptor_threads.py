@@ -13,6 +13,9 @@ import pytest
 from portcompat import POLLIN, POLLOUT, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
+from portcompat.conformance._threads import waiting
+
+MakePort = Callable[..., Port]
 
 Scale = Callable[[int, int, int], int]
 
@@ -23,9 +26,96 @@ def test_a_thread_that_waits_is_woken_by_an_association_that_is_ready(
 ) -> None:
     with socket_pair() as (ours, _), ThreadPoolExecutor(1) as pool:
         for turn in range(scale(200, 1_000, 10_000)):
-            waiting = pool.submit(port.get, SOON)
+            waited = pool.submit(port.get, SOON)
             port.associate(ours, POLLOUT, turn)
-            assert waiting.result(SOON).user == turn
+            assert waited.result(SOON).user == turn
+
+
+@rule("R095", "R146")
+def test_what_is_ready_is_counted_while_another_thread_waits_for_more(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        waiter = waiting(lambda: port.getn(4, 3, SOON))
+        for turn in range(50):
+            port.associate(ours, POLLOUT, turn)
+            assert port.pending() == 1
+            port.dissociate(ours)
+            assert port.pending() == 0
+        for _ in range(3):
+            port.send(0)
+        assert len(waiter.result()) == 3
+
+
+@rule("R095", "R140")
+def test_what_is_ready_is_taken_at_once_past_a_thread_that_waits_for_more(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        waiter = waiting(lambda: port.getn(4, 3, SOON))
+        for turn in range(50):
+            port.associate(ours, POLLOUT, turn)
+            assert [event.user for event in port.getn(2, 1, 0)] == [turn]
+        for _ in range(3):
+            port.send(0)
+        assert len(waiter.result()) == 3
+
+
+@rule("R095", "R101")
+def test_what_is_ready_at_an_alert_stays_though_another_thread_waited(port: Port) -> None:
+    with socket_pair() as (ours, theirs):
+        for _ in range(10):
+            theirs.send(b"x")
+            waiter = waiting(lambda: port.getn(4, 3, SOON))
+            port.associate(ours, POLLIN, "ready")
+            port.alert(7)
+            ours.recv(1)
+            assert [event.events for event in waiter.result()] == [7]
+            port.alert(0)
+            assert [event.user for event in port.getn(2, 1, SOON)] == ["ready"]
+
+
+@rule("R102", "R105")
+def test_an_event_that_a_waiting_thread_found_too_few_is_replaced(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        port.associate(ours, POLLOUT, "too few")
+        waiter = waiting(lambda: port.getn(4, 2, SOON))
+        port.associate(ours, POLLIN, "not ready")
+        port.send(1)
+        port.send(2)
+        assert [event.events for event in waiter.result()] == [1, 2]
+
+
+@rule("R102", "R088")
+def test_an_event_that_a_waiting_thread_found_too_few_moves_to_the_tail(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        port.associate(ours, POLLOUT, "too few")
+        waiter = waiting(lambda: port.getn(4, 3, SOON))
+        port.send(0, "sent")
+        port.associate(ours, POLLOUT, "again")
+        port.send(0, "last")
+        assert [event.user for event in waiter.result()] == ["sent", "again", "last"]
+
+
+@rule("R120")
+def test_an_event_that_a_waiting_thread_found_too_few_is_dissociated(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        port.associate(ours, POLLOUT)
+        waiter = waiting(lambda: port.getn(4, 2, SOON))
+        assert port.pending() == 1
+        port.dissociate(ours)
+        assert port.pending() == 0
+        port.send(1)
+        port.send(2)
+        assert [event.events for event in waiter.result()] == [1, 2]
+
+
+@rule("R112", "R115")
+def test_an_event_that_a_waiting_thread_found_too_few_goes_with_its_descriptor(port: Port) -> None:
+    with socket_pair() as (ours, _):
+        port.associate(ours, POLLOUT)
+        waiter = waiting(lambda: port.getn(4, 2, SOON))
+        ours.close()
+        assert port.pending() == 0
+        port.send(1)
+        port.send(2)
+        assert [event.events for event in waiter.result()] == [1, 2]
 
 
 @rule("R096", "R103")
@@ -33,11 +123,11 @@ def test_a_thread_that_waits_is_told_of_an_interest_that_grew(port: Port, scale:
     with ThreadPoolExecutor(1) as pool:
         for _ in range(scale(50, 500, 5_000)):
             with socket_pair() as (ours, theirs):
-                waiting = pool.submit(port.getn, 4, 1, SOON)
+                waited = pool.submit(port.getn, 4, 1, SOON)
                 port.associate(ours, 0, "nothing")
                 port.associate(ours, POLLIN, "readable")
                 theirs.send(b"x")
-                assert [event.user for event in waiting.result(SOON)] == ["readable"]
+                assert [event.user for event in waited.result(SOON)] == ["readable"]
                 assert port.getn(4, 1, 0) == []
 
 
@@ -45,12 +135,12 @@ def test_a_thread_that_waits_is_told_of_an_interest_that_grew(port: Port, scale:
 def test_a_thread_that_waits_is_not_told_of_an_interest_that_shrank(port: Port) -> None:
     with socket_pair() as (ours, _), ThreadPoolExecutor(1) as pool:
         for turn in range(50):
-            waiting = pool.submit(port.getn, 4, 2, SOON)
+            waited = pool.submit(port.getn, 4, 2, SOON)
             port.associate(ours, POLLOUT, "writable")
             port.associate(ours, POLLIN, "readable")
             port.send(turn)
             port.send(turn)
-            assert [event.events for event in waiting.result(SOON)] == [turn, turn]
+            assert [event.events for event in waited.result(SOON)] == [turn, turn]
             port.dissociate(ours)
 
 
@@ -58,13 +148,40 @@ def test_a_thread_that_waits_is_not_told_of_an_interest_that_shrank(port: Port) 
 def test_a_thread_that_waits_is_not_told_of_what_is_dissociated(port: Port) -> None:
     with socket_pair() as (ours, theirs), ThreadPoolExecutor(1) as pool:
         for turn in range(50):
-            waiting = pool.submit(port.getn, 4, 1, SOON)
+            waited = pool.submit(port.getn, 4, 1, SOON)
             port.associate(ours, POLLIN)
             port.dissociate(ours)
             theirs.send(b"x")
             port.send(turn)
-            assert [event.events for event in waiting.result(SOON)] == [turn]
+            assert [event.events for event in waited.result(SOON)] == [turn]
             ours.recv(1)
+
+
+@rule("R102", "R105")
+def test_a_thread_that_waits_does_not_take_an_old_report_for_a_new_association(
+    port: Port, scale: Scale
+) -> None:
+    end = object()
+
+    def take() -> set[str]:
+        taken = set()
+        while (user := port.get(SOON).user) is not end:
+            taken.add(user)
+        return taken
+
+    with ExitStack() as opened, ThreadPoolExecutor(1) as pool:
+        pairs = [opened.enter_context(socket_pair()) for _ in range(16)]
+        taking = pool.submit(take)
+        for _ in range(scale(200, 2_000, 20_000)):
+            for ours, _ in pairs:
+                port.associate(ours, POLLIN, "readable for a moment")
+            for _, theirs in pairs:
+                theirs.send(b"x")
+            for ours, _ in pairs:
+                ours.recv(1)
+                port.associate(ours, POLLIN, "never readable")
+        port.send(0, end)
+        assert taking.result(SOON) <= {"readable for a moment"}
 
 
 @rule("R085")
@@ -73,9 +190,9 @@ def test_one_event_goes_to_one_thread(port: Port, threads: int) -> None:
     with socket_pair() as (ours, theirs), ThreadPoolExecutor(threads) as pool:
         for _ in range(10):
             port.associate(ours, POLLIN)
-            waiting = [pool.submit(port.getn, 1, 1, 0.1) for _ in range(threads)]
+            waited = [pool.submit(port.getn, 1, 1, 0.1) for _ in range(threads)]
             theirs.send(b"x")
-            assert sorted(len(wait.result(SOON)) for wait in waiting) == [0] * (threads - 1) + [1]
+            assert sorted(len(wait.result(SOON)) for wait in waited) == [0] * (threads - 1) + [1]
             ours.recv(1)
 
 
@@ -129,8 +246,7 @@ def test_every_byte_is_read_once_by_workers_that_associate_again(
         pairs = [opened.enter_context(socket_pair()) for _ in range(sockets)]
         ours: list[socket.socket] = [pair[0] for pair in pairs]
 
-        def work() -> int:
-            spurious = 0
+        def work() -> None:
             while not everything.is_set():
                 for event in port.getn(16, 1, 0.05):
                     watched = ours[event.user]
@@ -141,7 +257,6 @@ def test_every_byte_is_read_once_by_workers_that_associate_again(
                         received[event.user] += len(data)
                         if received.total() == expected:
                             everything.set()
-            return spurious
 
         def write(seed: int) -> None:
             choose = random.Random(seed)
@@ -185,24 +300,20 @@ def test_associating_from_many_threads_leaves_one_event(port: Port, scale: Scale
 
 
 @rule("R085", "R106")
-def test_threads_on_two_ports_have_an_event_each(
-    make_port: Callable[..., Port], scale: Scale
-) -> None:
+def test_threads_on_two_ports_have_an_event_each(make_port: MakePort, scale: Scale) -> None:
     ports = [make_port(), make_port()]
     with socket_pair() as (ours, theirs), ThreadPoolExecutor(2) as pool:
         for _ in range(scale(50, 500, 5_000)):
-            waiting = [pool.submit(port.getn, 4, 1, SOON) for port in ports]
+            waited = [pool.submit(port.getn, 4, 1, SOON) for port in ports]
             for number, port in enumerate(ports):
                 port.associate(ours, POLLIN, number)
             theirs.send(b"x")
-            assert [[event.user for event in wait.result(SOON)] for wait in waiting] == [[0], [1]]
+            assert [[event.user for event in wait.result(SOON)] for wait in waited] == [[0], [1]]
             ours.recv(1)
 
 
 @rule("R085", "R137")
-def test_messages_and_descriptors_reach_waiting_threads_together(
-    port: Port, scale: Scale
-) -> None:
+def test_messages_and_descriptors_reach_waiting_threads_together(port: Port, scale: Scale) -> None:
     rounds = scale(300, 2_000, 20_000)
     threads = 4
     taken: list[PortEvent] = []
@@ -257,11 +368,11 @@ def test_a_thread_that_waits_for_several_descriptors_has_them_all(port: Port) ->
         pairs = [opened.enter_context(socket_pair()) for _ in range(5)]
         for ours, _ in pairs:
             port.associate(ours, POLLIN)
-        waiting = pool.submit(port.getn, 8, 5, SOON)
+        waited = pool.submit(port.getn, 8, 5, SOON)
         for _, theirs in pairs:
-            assert not waiting.done()
+            assert not waited.done()
             theirs.send(b"x")
-        assert {event.object for event in waiting.result(SOON)} == {
+        assert {event.object for event in waited.result(SOON)} == {
             ours.fileno() for ours, _ in pairs
         }
         assert port.getn(8, 1, A_WHILE) == []

@@ -1,7 +1,7 @@
 """A port associated with another port: the outer event is a hint that the inner has one."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -15,6 +15,9 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
+from portcompat.conformance._threads import waiting
+
+MakePort = Callable[..., Port]
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def outer(port: Port) -> Port:
 
 
 @pytest.fixture
-def inner(make_port: Callable[..., Port]) -> Port:
+def inner(make_port: MakePort) -> Port:
     return make_port()
 
 
@@ -198,12 +201,12 @@ def test_an_inner_port_that_is_closed_has_no_event(outer: Port, inner: Port) -> 
 def test_a_thread_waiting_in_the_outer_port_is_woken_through_the_inner(
     outer: Port, inner: Port
 ) -> None:
-    with socket_pair() as (ours, theirs), ThreadPoolExecutor(1) as pool:
+    with socket_pair() as (ours, theirs):
         inner.associate(ours, POLLIN)
         outer.associate(inner, POLLIN, "inner")
-        waiting = pool.submit(outer.get, SOON)
+        waiter = waiting(lambda: outer.get(SOON))
         theirs.send(b"x")
-        assert waiting.result(SOON).user == "inner"
+        assert waiter.result().user == "inner"
 
 
 @rule("R193", "R194")
@@ -211,10 +214,9 @@ def test_a_thread_waiting_in_the_inner_port_has_its_event_all_the_same(
     outer: Port, inner: Port
 ) -> None:
     outer.associate(inner, POLLIN)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(inner.get, SOON)
-        inner.send(0, "for the inner waiter")
-        assert waiting.result(SOON).user == "for the inner waiter"
+    waiter = waiting(lambda: inner.get(SOON))
+    inner.send(0, "for the inner waiter")
+    assert waiter.result().user == "for the inner waiter"
 
 
 @rule("R198")
@@ -235,19 +237,29 @@ def test_two_ports_may_watch_each_other(outer: Port, inner: Port) -> None:
 
 
 @rule("R193", "R198")
-@pytest.mark.parametrize("depth", [2, 3, 10, 40])
-def test_ports_may_be_nested_in_depth(make_port: Callable[..., Port], depth: int) -> None:
+def test_a_port_may_watch_one_that_watches_another(make_port: MakePort) -> None:
+    nest(make_port, 2)
+
+
+@rule("R193", "R198")
+@pytest.mark.parametrize("depth", [3, 10, 40])
+def test_ports_may_be_nested_in_depth(make_port: MakePort, depth: int) -> None:
+    nest(make_port, depth)
+
+
+def nest(make_port: MakePort, depth: int) -> None:
+    """An event of the innermost port is noticed in the outermost."""
     ports = [make_port() for _ in range(depth + 1)]
-    for inside, outside in zip(ports, ports[1:], strict=False):
+    for inside, outside in pairwise(ports):
         outside.associate(inside, POLLIN)
     assert ports[-1].getn(2, 1, 0) == []
     ports[0].send(0)
-    for inside, outside in zip(ports[-2::-1], ports[:0:-1], strict=False):
+    for outside, inside in pairwise(reversed(ports)):
         assert [event.object for event in outside.getn(2, 1, SOON)] == [inside.fileno()]
 
 
 @rule("R193")
-def test_one_port_may_watch_many(outer: Port, make_port: Callable[..., Port]) -> None:
+def test_one_port_may_watch_many(outer: Port, make_port: MakePort) -> None:
     inners = [make_port() for _ in range(8)]
     for number, one in enumerate(inners):
         outer.associate(one, POLLIN, number)
@@ -257,7 +269,7 @@ def test_one_port_may_watch_many(outer: Port, make_port: Callable[..., Port]) ->
 
 
 @rule("R106", "R193")
-def test_many_ports_may_watch_one(inner: Port, make_port: Callable[..., Port]) -> None:
+def test_many_ports_may_watch_one(inner: Port, make_port: MakePort) -> None:
     outers = [make_port() for _ in range(4)]
     for one in outers:
         one.associate(inner, POLLIN)

@@ -1,12 +1,15 @@
 """The slots of a port: what an association takes, and when it gives it back."""
 
 import errno
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from portcompat import POLLIN, POLLOUT, Port
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
+
+MakePort = Callable[..., Port]
 
 
 def errno_of(port: Port, thing: Any, events: int = POLLIN) -> int | None:
@@ -27,7 +30,7 @@ def errno_of_send(port: Port) -> int | None:
 
 
 @rule("R079", "R080")
-def test_an_association_takes_a_slot(make_port: Any) -> None:
+def test_an_association_takes_a_slot(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN)
@@ -36,7 +39,7 @@ def test_an_association_takes_a_slot(make_port: Any) -> None:
 
 
 @rule("R079", "R080")
-def test_a_queued_user_event_takes_the_slot_of_an_association(make_port: Any) -> None:
+def test_a_queued_user_event_takes_the_slot_of_an_association(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, _):
         port.send(0)
@@ -46,7 +49,7 @@ def test_a_queued_user_event_takes_the_slot_of_an_association(make_port: Any) ->
 
 
 @rule("R079", "R082")
-def test_a_fired_association_takes_no_second_slot(make_port: Any) -> None:
+def test_a_fired_association_takes_no_second_slot(make_port: MakePort) -> None:
     port = make_port(max_events=2)
     with socket_pair() as (ours, _):
         port.associate(ours, POLLOUT)
@@ -57,7 +60,7 @@ def test_a_fired_association_takes_no_second_slot(make_port: Any) -> None:
 
 
 @rule("R079", "R108")
-def test_retrieval_keeps_the_slot(make_port: Any) -> None:
+def test_retrieval_keeps_the_slot(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLOUT)
@@ -67,7 +70,7 @@ def test_retrieval_keeps_the_slot(make_port: Any) -> None:
 
 
 @rule("R079", "R119")
-def test_dissociating_gives_the_slot_back(make_port: Any) -> None:
+def test_dissociating_gives_the_slot_back(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN)
@@ -76,7 +79,7 @@ def test_dissociating_gives_the_slot_back(make_port: Any) -> None:
 
 
 @rule("R079", "R120")
-def test_dissociating_what_is_queued_gives_the_slot_back(make_port: Any) -> None:
+def test_dissociating_what_is_queued_gives_the_slot_back(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLOUT)
@@ -86,7 +89,7 @@ def test_dissociating_what_is_queued_gives_the_slot_back(make_port: Any) -> None
 
 
 @rule("R080")
-def test_associating_anew_needs_no_slot(make_port: Any) -> None:
+def test_associating_anew_needs_no_slot(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
@@ -98,7 +101,7 @@ def test_associating_anew_needs_no_slot(make_port: Any) -> None:
 
 
 @rule("R080")
-def test_a_refused_association_leaves_no_trace(make_port: Any) -> None:
+def test_a_refused_association_leaves_no_trace(make_port: MakePort) -> None:
     port = make_port(max_events=1)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN, "ours")
@@ -109,7 +112,7 @@ def test_a_refused_association_leaves_no_trace(make_port: Any) -> None:
 
 
 @rule("R080")
-def test_a_refused_association_succeeds_once_there_is_room(make_port: Any) -> None:
+def test_a_refused_association_succeeds_once_there_is_room(make_port: MakePort) -> None:
     port = make_port(max_events=2)
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLOUT, "first")
@@ -121,7 +124,7 @@ def test_a_refused_association_succeeds_once_there_is_room(make_port: Any) -> No
 
 
 @rule("R079", "R080")
-def test_exactly_as_many_associations_as_slots_are_accepted(make_port: Any) -> None:
+def test_exactly_as_many_associations_as_slots_are_accepted(make_port: MakePort) -> None:
     port = make_port(max_events=40)
     with ExitStack() as opened:
         ends = [end for _ in range(21) for end in opened.enter_context(socket_pair())]
@@ -131,7 +134,7 @@ def test_exactly_as_many_associations_as_slots_are_accepted(make_port: Any) -> N
 
 
 @rule("R082")
-def test_no_event_is_lost_when_every_slot_is_taken(make_port: Any) -> None:
+def test_no_event_is_lost_when_every_slot_is_taken(make_port: MakePort) -> None:
     port = make_port(max_events=40)
     with ExitStack() as opened:
         pairs = [opened.enter_context(socket_pair()) for _ in range(20)]
@@ -149,7 +152,7 @@ def test_no_event_is_lost_when_every_slot_is_taken(make_port: Any) -> None:
 
 
 @rule("R082")
-def test_an_association_has_one_event_in_the_queue_at_most(make_port: Any) -> None:
+def test_an_association_has_one_event_in_the_queue_at_most(make_port: MakePort) -> None:
     port = make_port(max_events=8)
     with socket_pair() as (ours, theirs):
         for turn in range(20):
@@ -160,7 +163,7 @@ def test_an_association_has_one_event_in_the_queue_at_most(make_port: Any) -> No
 
 
 @rule("R004", "R079")
-def test_the_limit_is_the_ports_own(make_port: Any) -> None:
+def test_the_limit_is_the_ports_own(make_port: MakePort) -> None:
     small, large = make_port(max_events=1), make_port(max_events=2)
     with socket_pair() as (ours, theirs):
         for port in (small, large):

@@ -157,17 +157,21 @@ class Room:
                 client.close()
 
 
+def address(text: str) -> tuple[str, int]:
+    host, _, number = text.rpartition(":")
+    return host, int(number)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="A chat server on one event port.")
-    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
+    parser.add_argument("--listen", type=address, default="127.0.0.1:0", metavar="HOST:PORT")
     parser.add_argument("--workers", type=int, default=4, metavar="N")
     args = parser.parse_args()
-    host, _, number = args.listen.rpartition(":")
 
-    with Port() as signals, Port() as port, socket.create_server((host, int(number))) as listener:
+    with Port() as signals, Port() as port, socket.create_server(args.listen) as listener:
         stopping = {signal.SIGINT, signal.SIGTERM}
-        for number in stopping:
-            signal.signal(number, lambda number, frame: signals.send(number))
+        for which in stopping:
+            signal.signal(which, lambda number, frame: signals.send(number))
         room = Room(port, listener)
         workers = [Thread(target=room.work) for _ in range(args.workers)]
         # Handlers run in the main thread, which waits in a system call: so the signals must

@@ -71,27 +71,32 @@ class JobQueue:
         return done
 
 
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="A job queue on one event port.")
-    parser.add_argument("--jobs", type=int, default=5000, metavar="N")
-    parser.add_argument("--slots", type=int, default=32, metavar="N")
-    parser.add_argument("--producers", type=int, default=2, metavar="N")
-    parser.add_argument("--workers", type=int, default=4, metavar="N")
+    parser.add_argument("--jobs", type=count, default=5000, metavar="N")
+    parser.add_argument("--slots", type=count, default=32, metavar="N")
+    parser.add_argument("--producers", type=count, default=2, metavar="N")
+    parser.add_argument("--workers", type=count, default=4, metavar="N")
     args = parser.parse_args()
 
     with Port(max_events=args.slots) as jobs, Port(max_events=args.jobs + 64) as results:
         queue = JobQueue(jobs, results)
         stopping = {signal.SIGINT, signal.SIGTERM}
-        for number in stopping:
-            signal.signal(number, lambda number, frame: results.send(STOP))
+        for which in stopping:
+            signal.signal(which, lambda number, frame: results.send(STOP))
+        shares = [range(n, args.jobs, args.producers) for n in range(args.producers)]
         threads = [
-            Thread(
-                target=queue.produce,
-                name=f"producer {n}",
-                args=(range(n, args.jobs, args.producers),),
-            )
-            for n in range(args.producers)
-        ] + [Thread(target=queue.work, name=f"worker {n}") for n in range(args.workers)]
+            Thread(target=queue.produce, args=(share,), name=f"producer {n}")
+            for n, share in enumerate(shares)
+        ]
+        threads += [Thread(target=queue.work, name=f"worker {n}") for n in range(args.workers)]
         # Handlers run in the main thread, which waits in a system call: so the signals must
         # interrupt the main thread and no other. Threads begin with the mask of who starts them.
         signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
@@ -108,8 +113,8 @@ def main() -> int:
 
     print(f"{len(done)} of {args.jobs} jobs done, each once; {left} left in the queue")
     print(f"the queue was full {queue.refused.total()} times")
-    for name, count in sorted(Counter(name for name, _ in done.values()).items()):
-        print(f"{name}: {count}")
+    for name, number in sorted(Counter(name for name, _ in done.values()).items()):
+        print(f"{name}: {number}")
     return 0 if len(done) == args.jobs else 1
 
 

@@ -16,9 +16,9 @@ _UNASKED: Final = POLLERR | POLLHUP  # reported whether asked for or not (R098)
 
 
 class Association(Slot):
-    """A descriptor that is watched, or that was: retrieval deactivates, it does not forget (R108)."""
+    """A descriptor that is watched, or that was: retrieval does not forget it (R108)."""
 
-    __slots__ = ("active", "driver", "events", "fd", "revents", "token", "user")
+    __slots__ = ("active", "driver", "events", "fd", "revents", "token")
 
     def __init__(self, driver: Driver, fd: int, token: int) -> None:
         super().__init__()
@@ -28,15 +28,13 @@ class Association(Slot):
         self.active = False
         self.events = 0
         self.revents = 0
-        self.user: object = None
 
     def deliver(self) -> PortEvent | None:
         # The descriptor may have been closed while its event was queued, or, where a dup keeps
         # the file alive, even before it fired (R112, R114).
         if not self.driver.current(self.fd):
             return None
-        user, self.user = self.user, None  # no event can carry it any more
-        return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, user))
+        return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, self.user))
 
 
 class Associations:
@@ -62,6 +60,7 @@ class Associations:
     def __init__(self, driver: Driver, queue: EventQueue) -> None:
         self._driver = driver
         self._queue = queue
+        queue.slot_of = self._taken
         self._by_fd: dict[int, Association] = {}
         self._by_token: dict[int, Association] = {}
         self._renumbered: set[int] = set()  # numbers under which a former life may yet be reported
@@ -73,39 +72,31 @@ class Associations:
     def associate(self, fd: int, events: int, user: object, waiting: bool) -> object:
         """Watch `fd`; returns the user that is replaced. `waiting`: somebody is in the driver."""
         association = self._by_fd.get(fd)
-        fresh = association is None
         if association is None:
-            self._reserve()
+            self._require_room(fd)
             association = Association(self._driver, fd, self._token(fd))
         elif association.active and waiting:
             self.doubtful.add(association.token)
         try:
-            try:
-                always = self._driver.arm(fd, events, association.token)
-            except Renumbered:
-                if not fresh:
-                    self._forget(association)
-                    self._reserve()
-                self._renumbered.add(fd)
-                association = Association(self._driver, fd, self._token(fd))
-                fresh = True
-                always = self._driver.arm(fd, events, association.token)
-        except OSError as error:
-            if fresh:
-                self._queue.release()
-            elif error.errno == errno.EBADF:
-                self._lose(association)
-            if error.errno == errno.EBADF:
-                raise OSError(EBADFD, f"descriptor {fd} is not open") from None
-            raise
+            always = self._arm(association, events)
+        except Renumbered:
+            self._lose(association)
+            self._require_room(fd)
+            association = Association(self._driver, fd, self._token(fd))
+            always = self._arm(association, events)
         if association.queued:
             self._queue.withdraw(association)
         replaced = association.user
         association.events = events
         association.user = user
-        if fresh:
+        if fd not in self._by_fd:
             self._by_fd[fd] = self._by_token[association.token] = association
             self._used = True
+            self._queue.room -= 1
+            if self._queue.room < len(self._queue.inbox):  # a handler has sent meanwhile
+                self._driver.disarm(fd)
+                self._forget(association)
+                self._require_room(fd)
         if not association.active:
             association.active = True
             self.active += 1
@@ -134,8 +125,9 @@ class Associations:
             )
         return association.user
 
-    def admit(self, ready: Iterable[tuple[int, int]]) -> None:
-        """Queue what the driver reported."""
+    def admit(self, ready: Iterable[tuple[int, int]], certain: bool) -> None:
+        """Queue what the driver reported. `certain`: nothing that is closed, even for a moment;
+        else that is found out at delivery."""
         for token, revents in ready:
             association = self._by_token.get(token)
             if association is None or not association.active:
@@ -143,34 +135,46 @@ class Associations:
             revents &= association.events | _UNASKED
             if not revents or token in self.doubtful:
                 self._arm_again(association)
-                continue
-            self._fire(association, revents)
+            elif certain and not self._driver.current(association.fd):
+                self._lose(association)
+            else:
+                self._fire(association, revents)
 
     def collect(self, ready: Iterable[tuple[int, int]]) -> list[PortEvent]:
         """The events of what the driver reported, made at once: nothing is queued before them."""
         events: list[PortEvent] = []
-        for token, revents in ready:
-            association = self._by_token.get(token)
-            if association is None or not association.active:
-                continue
-            revents &= association.events | _UNASKED
-            if not revents:
-                self._arm_again(association)
-                continue
-            association.active = False
-            self.active -= 1
-            association.revents = revents
-            event = association.deliver()
-            if event is None:
-                self._lose(association)
-            else:
-                events.append(event)
+        current = self._driver.current
+        try:
+            for token, revents in ready:
+                association = self._by_token.get(token)
+                if association is None or not association.active:
+                    continue
+                revents &= association.events | _UNASKED
+                if not revents:
+                    self._arm_again(association)
+                elif current(association.fd):
+                    events.append(
+                        _new(PortEvent, (PORT_SOURCE_FD, association.fd, revents, association.user))
+                    )
+                    association.user = None
+                    association.active = False
+                    self.active -= 1
+                else:
+                    self._lose(association)
+        except BaseException:
+            self._queue.put_back(events)
+            raise
         return events
 
     def arm_all(self) -> None:
-        """Arm what is active again: the driver's last report is lost."""
+        """Arm what is active again: what the driver reported last is lost, or half queued."""
         for association in list(self._by_fd.values()):
-            if association.active:
+            if not association.active:
+                continue
+            if association.queued:
+                association.active = False
+                self.active -= 1
+            else:
                 self._arm_again(association)
 
     def drop_closed(self) -> bool:
@@ -195,10 +199,32 @@ class Associations:
         self.active = 0
         return users
 
-    def _reserve(self) -> None:
+    def _taken(self, event: PortEvent) -> Association | None:
+        """The association that `event` was of, made what it was before the event was taken."""
+        association = self._by_fd.get(event.object)
+        if association is None or association.active or association.queued or association.stale:
+            return None  # associated again meanwhile, or closed: the event is over
+        association.revents = event.events
+        association.user = event.user
+        return association
+
+    def _require_room(self, fd: int) -> None:
         queue = self._queue
-        if not queue.reserve() and not (self.drop_closed() and queue.reserve()):
+        if queue.room > len(queue.inbox):
+            return
+        if not (self.drop_closed() and queue.room > len(queue.inbox)):
+            if not _is_open(fd):
+                raise OSError(EBADFD, f"descriptor {fd} is not open")
             raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
+
+    def _arm(self, association: Association, events: int) -> int:
+        try:
+            return self._driver.arm(association.fd, events, association.token)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self._lose(association)
+            raise OSError(EBADFD, f"descriptor {association.fd} is not open") from None
 
     def _token(self, fd: int) -> int:
         if fd not in self._renumbered:
@@ -207,10 +233,10 @@ class Associations:
         return self._last_token
 
     def _fire(self, association: Association, revents: int) -> None:
-        association.active = False
-        self.active -= 1
         association.revents = revents
         self._queue.append(association)
+        association.active = False
+        self.active -= 1
 
     def _arm_again(self, association: Association) -> None:
         try:
@@ -234,9 +260,10 @@ class Associations:
             association.active = False
             self.active -= 1
         if self._by_fd.get(association.fd) is association:
+            # No call among these, so no signal handler can raise between them.
             del self._by_fd[association.fd]
             del self._by_token[association.token]
-            self._queue.release()
+            self._queue.room += 1
 
 
 def _is_open(fd: int) -> bool:

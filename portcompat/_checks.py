@@ -18,7 +18,6 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-
 def as_int(value: SupportsIndex, name: str) -> int:
     """`value` as a C int. Raises TypeError for another type, ValueError for one that is too large."""
     try:
@@ -95,7 +94,7 @@ def as_timeout(value: SupportsFloat | SupportsIndex) -> float | None:
             f"timeout must be a number of seconds or None, not {type(value).__name__}"
         ) from None
     except OverflowError:  # an int beyond every float
-        seconds = math.copysign(math.inf, value)  # type: ignore[arg-type]
+        seconds = math.inf if value > 0 else -math.inf  # type: ignore[operator]
     if not seconds >= 0:  # so written because NaN compares false
         raise OSError(errno.EINVAL, f"timeout must not be negative or NaN, and is {value}")
     if seconds == math.inf:

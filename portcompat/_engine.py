@@ -1,15 +1,20 @@
 """The user-space port: a Backend over any Driver."""
 
 import errno
-
 import sys
+from _thread import LockType
 from bisect import bisect_left
 from threading import Lock, RLock, Thread, get_ident
 from time import monotonic
 from typing import Final, NoReturn
 
 from portcompat._associations import Associations
-from portcompat._constants import PORT_ALERT_INVALID, PORT_ALERT_UPDATE, PORT_SOURCE_ALERT, PORT_SOURCE_USER
+from portcompat._constants import (
+    PORT_ALERT_INVALID,
+    PORT_ALERT_UPDATE,
+    PORT_SOURCE_ALERT,
+    PORT_SOURCE_USER,
+)
 from portcompat._events import PortEvent
 from portcompat._queue import EventQueue
 from portcompat.abc import Backend, Driver
@@ -93,12 +98,21 @@ class Engine(Backend):
         self._waiters: set[_Waiter] = set()  # those of the ring, and those about to leave
         self._leader: _Waiter | None = None
         self._in_driver = False
+        self._callers: list[
+            LockType
+        ] = []  # each locked by a thread that waits for the leader to look
         self._left = Lock()  # locked by a close that waits for the waiters to leave
         self._shown: bool | None = None  # whether fileno() shows events; None: nobody asked for it
+
+    def require_open(self) -> None:
+        if self.closed:
+            self._refuse()
 
     # Producing events
 
     def associate(self, fd: int, events: int, user: object) -> None:
+        if self._unseen and self._in_driver and self._inbox:
+            self._call_leader()  # to queue what comes before that in the inbox, and this after it
         with self._lock:
             if self._busy or self.closed:
                 self._refuse()
@@ -149,21 +163,23 @@ class Engine(Backend):
             self._busy = True
             try:
                 if self._unseen:
-                    if self._leader is None:
-                        self._look()
-                    else:
+                    if self._in_driver:
                         self._driver.wake()
+                    else:
+                        self._look()
             finally:
                 self._busy = False
                 self._catch_up()
 
     def alert(self, flags: int, events: int, user: object) -> None:
+        if self._unseen and self._in_driver:
+            self._call_leader()
         with self._lock:
             if self._busy or self.closed:
                 self._refuse()
             self._busy = True
             try:
-                if self._unseen and self._leader is None:
+                if self._unseen and not self._in_driver:
                     self._look()
                 replaced = self._alert
                 if events:
@@ -185,7 +201,8 @@ class Engine(Backend):
         alerted = [waiter for waiter in self._ring if waiter.want is not _NEVER]
         self._ring = [waiter for waiter in self._ring if waiter.want is _NEVER]
         for waiter in alerted:
-            self._hand(waiter, [self._alert])
+            waiter.outcome = [self._alert]
+            self._wake(waiter)
 
     # Retrieving events
 
@@ -204,6 +221,8 @@ class Engine(Backend):
     def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
         events: list[PortEvent] | None = None
         waiter: _Waiter | None = None
+        if timeout == 0 and self._in_driver and len(self._queue) < want:
+            self._call_leader()
         try:
             with self._lock:
                 if self._busy or self.closed:
@@ -235,45 +254,42 @@ class Engine(Backend):
     def _retrieve(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
         """Take what there is if it is enough. If it is not: None to wait, else less."""
         queue = self._queue
-        if self._leader is None and self._associations.active:
-            if not queue:
-                return self._retrieve_ready(limit, want, wait)
+        if self._associations.active and not self._in_driver:
+            if want == 1 and not (queue.line or queue.inbox):
+                return self._retrieve_ready(limit, wait)
             self._unlooked += 1
             if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
                 self._look()
-        if want > 1 and len(queue) < want and wait:
-            return None
-        events = queue.take(limit)
-        if len(events) >= want or not wait:
-            return events
-        queue.put_back(events)
-        return None
+        if not wait:
+            return queue.take(limit)
+        # Counted before, so that what is too little usually stays where it is.
+        return queue.take(limit, want) or None if want == 1 or len(queue) >= want else None
 
-    def _retrieve_ready(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
-        """`_retrieve` when nothing is queued: what the driver reports need not pass the queue."""
+    def _retrieve_ready(self, limit: int, wait: bool) -> list[PortEvent] | None:
+        """`_retrieve` of one when none is queued: the driver's report need not pass the queue."""
         self._unseen = False
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
             if len(ready) > limit:
-                self._associations.admit(ready)
-                return self._queue.take(limit)
-            events = self._associations.collect(ready)
+                self._associations.admit(ready, self._shown is not None)
+                events = self._queue.take(limit)
+            else:
+                events = self._associations.collect(ready)
         except BaseException:
             self._recover()
             raise
-        if len(events) >= want or not wait:
-            return events
-        self._queue.put_back(events)
-        return None
+        return events if events or not wait else None
 
     def pending(self) -> int:
+        if self._in_driver:
+            self._call_leader()
         with self._lock:
             if self._busy or self.closed:
                 self._refuse()
             self._busy = True
             try:
-                if self._leader is None:
+                if not self._in_driver:
                     self._look()
                 self._associations.drop_closed()
                 return min(len(self._queue), self._queue.limit)
@@ -308,23 +324,50 @@ class Engine(Backend):
         with self._lock:
             if waiter.outcome is not None:
                 return False
-            self._queue.settle()
-            self._unseen = False
-            self._unlooked = 0
-            self._in_driver = True
+            self._busy = True
+            try:
+                if self._unseen and self._inbox:
+                    self._look()
+                self._queue.settle()
+                self._unseen = False
+                self._unlooked = 0
+                self._in_driver = True
+            finally:
+                self._busy = False
+                self._catch_up()
         ready = self._driver.wait(None if deadline is None else _span(deadline))
         with self._lock:
             self._in_driver = False
             self._busy = True
             try:
-                self._associations.admit(ready)
-                self._associations.doubtful.clear()
-                if self._unseen and self._inbox:
+                self._associations.admit(ready, self._shown is not None)
+                if self._associations.doubtful:
+                    self._associations.doubtful.clear()
+                    self._unseen = True
+                if self._unseen and (self._inbox or self._callers):
                     self._look()
             finally:
+                self._dismiss_callers()
                 self._busy = False
                 self._catch_up()
         return _is_over(deadline)
+
+    def _call_leader(self) -> None:
+        """Have the leader come out of the driver and queue what is ready, as only he can look."""
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            if not self._in_driver or self._leader is None or self._leader.thread == get_ident():
+                return
+            caller = Lock()
+            caller.acquire()
+            self._callers.append(caller)
+            self._driver.wake()
+        caller.acquire()
+
+    def _dismiss_callers(self) -> None:
+        while self._callers:
+            self._callers.pop().release()
 
     def _leave(self, waiter: _Waiter, interrupted: bool = False) -> list[PortEvent]:
         """Take the waiter out, pass the lead on, and return what he goes with.
@@ -339,6 +382,7 @@ class Engine(Backend):
             if led:
                 self._leader = None
                 self._in_driver = False
+                self._dismiss_callers()
                 if self.closed:
                     self._driver.close()
             if not self._waiters and self._left.locked():
@@ -366,10 +410,11 @@ class Engine(Backend):
             raise waiter.outcome
         return waiter.outcome if isinstance(waiter.outcome, list) else []
 
-    def _hand(self, waiter: _Waiter, outcome: list[PortEvent] | OSError) -> None:
-        waiter.outcome = outcome
+    def _wake(self, waiter: _Waiter) -> None:
+        """Let the waiter find his outcome."""
         if waiter is not self._leader:
-            waiter.turn.release()
+            if waiter.turn.locked():
+                waiter.turn.release()
         elif self._in_driver:
             self._driver.wake()
 
@@ -398,7 +443,7 @@ class Engine(Backend):
         self._unlooked = 0
         if self._associations.active:
             try:
-                self._associations.admit(self._driver.wait(0))
+                self._associations.admit(self._driver.wait(0), self._shown is not None)
             except BaseException:
                 self._recover()
                 raise
@@ -425,7 +470,11 @@ class Engine(Backend):
                 if queue.declined:
                     self._associations.drop_declined()
                 if not self.closed:
-                    self._arrange()
+                    try:
+                        self._arrange()
+                    except BaseException:  # of a signal handler: nobody may be left asleep for it
+                        self._arrange()
+                        raise
             finally:
                 self._busy = False
             if not self._again:
@@ -437,12 +486,13 @@ class Engine(Backend):
         ring = self._ring
         while True:
             blind = self._unseen and self._in_driver
-            while ring and not blind and len(queue) >= ring[0].want:
-                events = queue.take(ring[0].limit)
-                if len(events) >= ring[0].want:
-                    self._hand(ring.pop(0), events)
-                else:
-                    queue.put_back(events)
+            while ring and (ring[0].outcome or (not blind and len(queue) >= ring[0].want)):
+                head = ring[0]
+                if head.outcome is None:
+                    head.outcome = queue.take(head.limit, head.want) or None
+                if head.outcome is not None:
+                    self._wake(head)
+                    del ring[0]
             queued = bool(queue)
             if self._shown is not None and self._shown != queued:
                 self._driver.show(queued)
@@ -481,6 +531,10 @@ class Engine(Backend):
             self._catch_up()
             return descriptor
 
+    def is_descriptor(self, fd: int) -> bool:
+        with self._lock:
+            return not self.closed and self._shown is not None and self._driver.is_descriptor(fd)
+
     def _stand_by(self) -> None:
         """Lead when nobody else does, so that fileno() shows what the driver reports."""
         waiter = _Waiter(_NEVER, 0)
@@ -508,7 +562,8 @@ class Engine(Backend):
             self._alert = None
             ring, self._ring = self._ring, []
             for waiter in ring:
-                self._hand(waiter, OSError(errno.EBADF, "the port was closed"))
+                waiter.outcome = OSError(errno.EBADF, self._why_closed)
+                self._wake(waiter)
             if self._leader is None:
                 self._driver.close()
             # R179. A handler in a waiting thread cannot wait for that thread to leave.

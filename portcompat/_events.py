@@ -25,7 +25,9 @@ class PortEvent(NamedTuple):
     def __repr__(self) -> str:
         source = Source(self.source).name if self.source in Source else str(self.source)
         events = poll_names(self.events) if self.source == PORT_SOURCE_FD else str(self.events)
-        return f"PortEvent(source={source}, object={self.object}, events={events}, user={self.user!r})"
+        return (
+            f"PortEvent(source={source}, object={self.object}, events={events}, user={self.user!r})"
+        )
 
 
 def poll_names(events: int) -> str:

@@ -8,9 +8,11 @@ A port is looked up before the other arguments are (R064).
 
 import errno
 import os
-from typing import Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, overload
+from operator import index
+from threading import Lock
+from typing import Any, Literal, SupportsFloat, SupportsIndex, overload
 
-from portcompat._checks import as_int, as_size
+from portcompat._checks import as_int
 from portcompat._constants import EBADFD, PORT_SOURCE_FD, PORT_SOURCE_FILE
 from portcompat._events import PortEvent, PortTimeout
 from portcompat._port import Port
@@ -18,12 +20,8 @@ from portcompat._port import Port
 Timeout = SupportsFloat | SupportsIndex | None
 
 
-class _Numbered(NamedTuple):
-    port: Port
-    identity: tuple[int, int, int]  # of the descriptor, to find out whether it was closed
-
-
-_numbered: dict[int, _Numbered] = {}
+_numbered: dict[int, Port] = {}
+_closing = Lock()  # of several threads that close a number one does
 
 
 def port_create() -> int:
@@ -38,17 +36,18 @@ def port_create() -> int:
         port.close()
         raise
     former = _numbered.pop(number, None)  # its number was closed with os.close
-    _numbered[number] = _Numbered(port, _identity(number))
+    _numbered[number] = port
     if former is not None:
-        former.port.close()
+        former.close()
     return number
 
 
 def port_close(port: int) -> None:
     """Close a port, as close(2) does on illumos: threads that wait in it get EBADF (R178)."""
-    found = _port(port)
-    del _numbered[port]
-    os.close(port)
+    with _closing:
+        found = _port(port)
+        os.close(port)
+        _numbered.pop(port, None)
     found.close()
 
 
@@ -74,15 +73,14 @@ def port_send(port: int, events: SupportsIndex, user: Any = None) -> None:
     _port(port).send(events, user)
 
 
-def port_sendn(
-    ports: list[int], events: SupportsIndex, user: Any = None
-) -> tuple[int, list[int]]:
+def port_sendn(ports: list[int], events: SupportsIndex, user: Any = None) -> tuple[int, list[int]]:
     """`sendn` (port_sendn(3C), R055): how many were sent, and an errno or 0 for each port."""
     number = as_int(events, "events")
-    if not ports:
+    receivers = [as_int(port, "port") for port in ports]
+    if not receivers:
         raise OSError(errno.EINVAL, "ports must not be empty")
     errors = []
-    for entry in [as_int(port, "port") for port in ports]:
+    for entry in receivers:
         try:
             _port(entry).send(number, user)
         except OSError as error:
@@ -111,41 +109,40 @@ def port_getn(
     """`Port.getn` (port_getn(3C), R057), with two differences: `max` 0 returns how many events are
     queued (R146), and a nonzero `timeout` that brings nothing raises PortTimeout (R151)."""
     found = _port(port)
-    if as_size(max, "max") == 0:
-        return found.pending()
     events = found.getn(max, nget, timeout)
-    if not events and as_size(nget, "nget") and timeout is not None and float(timeout):
+    if index(max) == 0:
+        return found.pending()
+    if not events and index(nget) and timeout is not None and float(timeout):
         raise PortTimeout
     return events
 
 
-def port_alert(
-    port: int, flags: SupportsIndex, events: SupportsIndex, user: Any = None
-) -> None:
+def port_alert(port: int, flags: SupportsIndex, events: SupportsIndex, user: Any = None) -> None:
     """`Port.alert`, in C's order of arguments (port_alert(3C), R058)."""
     _port(port).alert(events, user, flags=flags)
 
 
 def _port(number: int) -> Port:
     """The port of a number. Raises OSError EBADF if it is not open, EBADFD if it is no port."""
+    as_int(number, "port")
     try:
-        identity = _identity(as_int(number, "port"))
-    except OSError:
-        identity = None
+        os.fstat(number)
+    except (OSError, OverflowError):
+        is_open = False
+    else:
+        is_open = True
     found = _numbered.get(number)
     if found is not None:
-        if found.identity == identity:
-            return found.port
+        if is_open and found._backend.is_descriptor(number):
+            return found
         if _numbered.pop(number, None) is not None:  # closed with os.close
-            found.port.close()
-    if identity is None:
+            found.close()
+    if not is_open:
         raise OSError(errno.EBADF, f"port {number} is not open")
+    for port in list(_numbered.values()):  # the number of a dup
+        if port._backend.is_descriptor(number):
+            return port
     raise OSError(EBADFD, f"descriptor {number} is not a port")
-
-
-def _identity(number: int) -> tuple[int, int, int]:
-    status = os.fstat(number)
-    return (status.st_dev, status.st_ino, status.st_mode)
 
 
 def _check_source(source: SupportsIndex) -> None:

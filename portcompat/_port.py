@@ -74,7 +74,7 @@ class Port:
         """
         # The usual arguments are let through without a call.
         if object.__class__ is not int or not 0 <= object <= _SMALL:
-            object = as_descriptor(object)
+            object = self._descriptor(object)
         if events.__class__ is not int or not 0 <= events <= _SMALL:
             events = as_int(events, "events")
         self._backend.associate(object, events, user)
@@ -85,7 +85,7 @@ class Port:
         Raises OSError ENOENT when it is not associated, which includes that its event has been
         retrieved, and EBADFD when it is not open.
         """
-        self._backend.dissociate(as_descriptor(object))
+        self._backend.dissociate(self._descriptor(object))
 
     def send(self, events: SupportsIndex, user: Any = None) -> None:
         """Queue a message: an int and any object (port_send(3C), R156-R159).
@@ -117,7 +117,7 @@ class Port:
         there is none by then, at once with 0; OSError EBADF when the port is closed meanwhile.
         Signal handlers run and the wait goes on, unless the handler raises (R134).
         """
-        event = self._get(None if timeout is None else as_timeout(timeout))
+        event = self._get(None if timeout is None else self._timeout(timeout))
         if event is None:
             raise PortTimeout
         return event
@@ -134,17 +134,38 @@ class Port:
         perhaps nothing. With `max` or `nget` 0 it takes nothing and returns [] at once. In alert
         mode it returns the alert alone. Raises OSError EINVAL for `nget` > `max` > 0 (R148).
         """
-        limit = as_size(max, "max")
-        want = as_size(nget, "nget")
-        if limit == 0:
-            want = 0
-        elif want > limit:
-            raise OSError(errno.EINVAL, f"nget ({want}) must not be greater than max ({limit})")
-        return self._getn(limit, want, None if timeout is None else as_timeout(timeout))
+        seconds = None if timeout is None else self._timeout(timeout)
+        try:
+            limit = as_size(max, "max")
+            want = as_size(nget, "nget")
+            if limit == 0:
+                want = 0  # R146
+            if want > limit:
+                raise OSError(errno.EINVAL, f"nget ({want}) must not be greater than max ({limit})")
+        except OSError:
+            self._backend.require_open()
+            raise
+        return self._getn(limit, want, seconds)
 
     def pending(self) -> int:
         """How many events are queued; takes none (R146)."""
         return self._backend.pending()
+
+    # A closed port is told before what is wrong with the other arguments (R064).
+
+    def _descriptor(self, object: int | HasFileno) -> int:
+        try:
+            return as_descriptor(object)
+        except OSError:
+            self._backend.require_open()
+            raise
+
+    def _timeout(self, seconds: SupportsFloat | SupportsIndex) -> float | None:
+        try:
+            return as_timeout(seconds)
+        except OSError:
+            self._backend.require_open()
+            raise
 
     # The port as a thing
 
@@ -206,9 +227,7 @@ class Port:
         return f"<Port {self._name}{' closed' if self.closed else ''}>"
 
 
-def sendn(
-    ports: Iterable[Port], events: SupportsIndex, user: Any = None
-) -> tuple[int, list[int]]:
+def sendn(ports: Iterable[Port], events: SupportsIndex, user: Any = None) -> tuple[int, list[int]]:
     """Send one message to many ports (port_sendn(3C), R160-R165).
 
     Returns how many it was sent to, and for each port 0 or the errno: EBADF, EAGAIN. A port that
@@ -245,7 +264,7 @@ def _close_in_child() -> None:
     for reference in list(_open_ports.values()):
         port = reference()
         if port is not None:
-            port._backend.abandon(reason)  # noqa: SLF001
+            port._backend.abandon(reason)
             limits.dismiss_port()
     _open_ports.clear()
 

@@ -1,6 +1,7 @@
 """The queue of a port: which events wait, in which order, and how many there is room for."""
 
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 from portcompat._constants import PORT_SOURCE_USER
@@ -10,9 +11,10 @@ from portcompat._events import PortEvent
 class Slot:
     """What holds a slot of the queue from the day it is made, and has at most one event in it."""
 
-    __slots__ = ("queued", "stale")
+    __slots__ = ("queued", "stale", "user")
 
     def __init__(self) -> None:
+        self.user: object = None  # what the event will carry; let go when it is taken
         self.queued = False
         self.stale = 0  # places in the line that it was withdrawn from and that still stand there
 
@@ -25,57 +27,47 @@ class EventQueue:
     """One first-in-first-out line for all sources, in two parts.
 
     `inbox` is where senders append without a lock: `deque.append` is one step, for threads and for
-    signal handlers. All that is in `_line` is older than all that is in the inbox; `settle`
+    signal handlers. All that is in `line` is older than all that is in the inbox; `settle`
     moves the inbox there, which whoever looks for the events of slots does at the right moment.
 
     A slot is withdrawn in O(1) by marking it: it keeps its place in the line as a *stale* one.
     Since a slot joins at the tail, its stale places stand before its live one, so a count of
     them is all that is needed to tell them apart.
 
-    Slots are reserved by objects when they are made (`reserve`, R079), so queueing an object's
-    event cannot fail (R082); user events hold one while they are queued. What the inbox holds is
-    not counted anywhere but in its length.
+    `room` is how long the inbox may get. Objects take their slot off it when they are made (R079),
+    so queueing their events cannot fail (R082); user events take theirs when they join the line.
+    What the inbox holds is counted by its length alone.
 
     Nothing here locks, waits or asks the system, but for what `Slot.deliver` does.
     """
 
-    __slots__ = ("_line", "_stale", "declined", "inbox", "limit", "room", "sent")
+    __slots__ = ("_stale", "declined", "inbox", "limit", "line", "room", "sent", "slot_of")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inbox: deque[PortEvent] = deque()
         self.sent = iter(self.inbox.popleft, None)  # takes from the inbox; IndexError at the end
+        # Whose event it was; None if that has nothing to tell any more.
+        self.slot_of: Callable[[PortEvent], Slot | None] = lambda event: None
         self.declined: list[Slot] = []  # by `take`: what had nothing to tell any more
-        self._line: deque[PortEvent | Slot] = deque()
+        self.line: deque[PortEvent | Slot] = deque()
         self._stale = 0
-        self.room = limit  # how long the inbox may be
+        self.room = limit
 
     def __len__(self) -> int:
-        return len(self._line) - self._stale + len(self.inbox)
+        return len(self.line) - self._stale + len(self.inbox)
 
     def __bool__(self) -> bool:
-        return len(self._line) > self._stale or len(self.inbox) > 0
+        return len(self.line) > self._stale or len(self.inbox) > 0
 
     @property
     def settled(self) -> int:
         """How many events are before the inbox."""
-        return len(self._line) - self._stale
-
-    def reserve(self) -> bool:
-        """Take a slot for an object, if there is one."""
-        self.room -= 1  # first, then look: a handler may send in between
-        if self.room < len(self.inbox):
-            self.room += 1
-            return False
-        return True
-
-    def release(self) -> None:
-        """Give an object's slot back."""
-        self.room += 1
+        return len(self.line) - self._stale
 
     def settle(self) -> None:
         """Move the inbox behind the line."""
-        line = self._line
+        line = self.line
         count, before = len(self.inbox), len(line)
         sent = islice(self.sent, count)
         self.room -= count
@@ -89,14 +81,14 @@ class EventQueue:
     def append(self, slot: Slot) -> None:
         """Queue `slot` behind the line, before the inbox."""
         slot.queued = True
-        self._line.append(slot)
+        self.line.append(slot)
 
     def withdraw(self, slot: Slot) -> None:
         """Take the queued `slot` out again."""
         slot.queued = False
         slot.stale += 1
         self._stale += 1
-        if self._stale > 64 and self._stale > len(self._line) // 2:
+        if self._stale > 64 and self._stale > len(self.line) // 2:
             self._compact()
 
     def retract(self, event: PortEvent) -> bool:
@@ -108,13 +100,13 @@ class EventQueue:
                 return True
         return False
 
-    def take(self, limit: int) -> list[PortEvent]:
-        """Remove and return the first events, up to `limit`, fewer if slots have nothing to tell.
+    def take(self, limit: int, least: int = 0) -> list[PortEvent]:
+        """Remove and return the first events, up to `limit`; none if there are less than `least`.
 
         A signal handler may raise between any two steps. So nothing is held by a local name alone
         while the interpreter looks for signals (it does after calls), and what was taken goes back.
         """
-        line, inbox = self._line, self.inbox
+        line, inbox = self.line, self.inbox
         events: list[PortEvent] = []
         slot: Slot | None = None
         try:
@@ -134,6 +126,7 @@ class EventQueue:
                         self.declined.append(slot)
                     else:
                         events.append(event)
+                        slot.user = None
                     slot = None
                 else:
                     del line[0]
@@ -144,6 +137,9 @@ class EventQueue:
                     events.extend(islice(self.sent, min(len(inbox), limit - len(events))))
                 except IndexError:  # a `get` without the lock was faster
                     pass
+            if len(events) < least:
+                self.put_back(events)
+                events = []
         except BaseException:
             if slot is not None:
                 slot.queued = True
@@ -152,17 +148,20 @@ class EventQueue:
             raise
         return events
 
-    def put_back(self, events: list[PortEvent]) -> list[PortEvent]:
-        """Put events that were taken and not delivered to the head again. Returns what is left
-        to put back: none, for the caller's handler of exceptions to know."""
-        self.room -= sum(event.source == PORT_SOURCE_USER for event in events)
-        self._line.extendleft(reversed(events))
-        return []
+    def put_back(self, events: list[PortEvent]) -> None:
+        """Put events that were taken and not delivered to the head again."""
+        for event in reversed(events):
+            if event.source == PORT_SOURCE_USER:
+                self.room -= 1
+                self.line.appendleft(event)
+            elif (slot := self.slot_of(event)) is not None:
+                slot.queued = True
+                self.line.appendleft(slot)
 
     def clear(self) -> list[object]:
         """Drop everything, the port is closing; returns it, to be let go elsewhere."""
-        dropped: list[object] = [*self._line, *self.inbox]
-        self._line.clear()
+        dropped: list[object] = [*self.line, *self.inbox]
+        self.line.clear()
         self.inbox.clear()
         self._stale = 0
         return dropped
@@ -171,16 +170,16 @@ class EventQueue:
         """The slots that are queued now."""
         return [
             slot
-            for slot in dict.fromkeys(e for e in self._line if isinstance(e, Slot))
+            for slot in dict.fromkeys(e for e in self.line if isinstance(e, Slot))
             if slot.queued
         ]
 
     def _compact(self) -> None:
         line: deque[PortEvent | Slot] = deque()
-        for entry in self._line:
+        for entry in self.line:
             if isinstance(entry, Slot) and entry.stale:
                 entry.stale -= 1
             else:
                 line.append(entry)
-        self._line = line
+        self.line = line
         self._stale = 0

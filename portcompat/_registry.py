@@ -123,7 +123,7 @@ def _load(name: str) -> type[Backend | Driver]:
     module, _, attribute = place.partition(":")
     try:
         kind = getattr(import_module(module), attribute)
-    except AttributeError:
+    except (AttributeError, TypeError):
         raise ValueError(f"backend {name!r}: module {module} has no {attribute!r}") from None
     if not (isinstance(kind, type) and issubclass(kind, Backend | Driver)):
         raise ValueError(f"backend {name!r} is neither a Backend nor a Driver of portcompat.abc")

@@ -33,6 +33,10 @@ class Backend(ABC):
         """Make a port of `max_events` slots. OSError EMFILE when descriptors run out (R068)."""
 
     @abstractmethod
+    def require_open(self) -> None:
+        """Raise OSError EBADF if the port is closed."""
+
+    @abstractmethod
     def associate(self, fd: int, events: int, user: object) -> None:
         """Watch `fd` once for `events`; replaces what was asked before (R095-R107)."""
 
@@ -66,6 +70,10 @@ class Backend(ABC):
     @abstractmethod
     def fileno(self) -> int:
         """A descriptor that is readable while an event is queued (R072)."""
+
+    @abstractmethod
+    def is_descriptor(self, fd: int) -> bool:
+        """Whether `fd` is the descriptor of `fileno`, or a dup of it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -138,11 +146,13 @@ class Driver(ABC):
         "passive-fileno", also while a `wait` would not block. Made at the first call."""
 
     @abstractmethod
+    def is_descriptor(self, fd: int) -> bool:
+        """Whether `fd`, which is not closed, is the descriptor of `fileno` or a dup of it."""
+
+    @abstractmethod
     def show(self, queued: bool) -> None:
         """Whether events are queued in the engine. Called after `fileno`, at each change."""
 
 
 class Renumbered(Exception):
     """A descriptor number has come to mean another open file (R115)."""
-
-

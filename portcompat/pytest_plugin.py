@@ -68,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
-    if names := config.getoption("--port-backend"):
+    if names := config.option.port_backend:
         from portcompat.conformance._backends import BadBackend, describe
 
         try:
@@ -83,7 +83,7 @@ def backends_under_test(config: pytest.Config) -> list[str]:
     if _backends_key not in config.stash:
         from portcompat import available_backends
 
-        names = list(dict.fromkeys(config.getoption("--port-backend")))
+        names = list(dict.fromkeys(config.option.port_backend))
         usable = [name for name, info in available_backends().items() if info.usable]
         config.stash[_backends_key] = names or usable
     return config.stash[_backends_key]
@@ -103,13 +103,14 @@ def _is_ours(metafunc: pytest.Metafunc) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getini("port_deadline") or any(_is_concerned(item) for item in items):
+    if config.getini("port_deadline") or any(is_concerned(item) for item in items):
         from portcompat.conformance._session import prepare
 
         prepare(config, items)
 
 
-def _is_concerned(item: pytest.Item) -> bool:
+def is_concerned(item: pytest.Item) -> bool:
+    """Whether the test uses what this plugin gives."""
     marked = any(item.get_closest_marker(name) for name in ("rule", "deadline"))
     return marked or "backend" in getattr(item, "fixturenames", ())
 
@@ -149,7 +150,7 @@ def port(make_port: Callable[..., "Port"]) -> "Port":
 @pytest.fixture(scope="session")
 def profile(request: pytest.FixtureRequest) -> Profile:
     """How long this run is to try: "quick", "full" or "soak"."""
-    name: Profile = request.config.getoption("--port-profile")
+    name: Profile = request.config.option.port_profile
     return name
 
 

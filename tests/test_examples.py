@@ -181,6 +181,23 @@ def test_an_example_says_what_it_can_be_asked(name: str, backend: str) -> None:
     assert output[0].startswith(f"usage: {name}")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("chat_server.py", "--listen", "nowhere"),
+        ("job_queue.py", "--workers", "0"),
+        ("job_queue.py", "--slots", "many"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_a_usage_error(
+    arguments: tuple[str, ...], backend: str
+) -> None:
+    with Example(*arguments, backend=backend) as example:
+        code, output, errors = example.finish()
+    assert (code, output) == (2, [])
+    assert errors.splitlines()[-1].startswith(f"{arguments[0]}: error: argument {arguments[1]}:")
+
+
 def test_every_client_hears_every_line_once_and_in_the_speakers_order(chat: Chat) -> None:
     crowd = chat.crowd(6)
     for client in crowd:

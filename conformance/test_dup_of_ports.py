@@ -1,0 +1,101 @@
+"""Several numbers of one port, as dup(2) makes them."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from portcompat import (
+    EBADFD,
+    POLLOUT,
+    PORT_ALERT_SET,
+    PORT_SOURCE_FD,
+    port_alert,
+    port_associate,
+    port_close,
+    port_create,
+    port_get,
+    port_getn,
+    port_send,
+)
+from portcompat.conformance import rule
+from portcompat.conformance._descriptors import socket_pair
+
+
+@pytest.fixture
+def number(backend: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A port."""
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    number = port_create()
+    yield number
+    if errno_of(number) is None:
+        port_close(number)
+
+
+@pytest.fixture
+def double(number: int) -> Iterator[int]:
+    """Another number of it."""
+    double = os.dup(number)
+    yield double
+    if errno_of(double) != errno.EBADF:
+        os.close(double)
+
+
+def errno_of(number: int) -> int | None:
+    """What a call on the port says, or None if it goes well."""
+    try:
+        port_getn(number, 0)
+    except OSError as error:
+        return error.errno
+    return None
+
+
+@rule("R067")
+def test_a_dup_of_a_port_is_the_same_port(number: int, double: int) -> None:
+    port_send(double, 1)
+    assert port_get(number, 0).events == 1
+    port_send(number, 2)
+    assert port_get(double, 0).events == 2
+
+
+@rule("R067", "R180")
+@pytest.mark.parametrize("close", [os.close, port_close], ids=["os.close", "port_close"])
+def test_closing_a_dup_leaves_the_port_and_its_messages(
+    number: int, double: int, close: Callable[[int], None]
+) -> None:
+    port_send(number, 1)
+    close(double)
+    assert port_get(number, 0).events == 1
+    assert errno_of(double) in (errno.EBADF, EBADFD)
+
+
+@rule("R067", "R180")
+def test_a_dup_outlives_the_first_number(number: int, double: int) -> None:
+    port_send(number, 1)
+    port_close(number)
+    assert port_get(double, 0).events == 1
+
+
+@rule("R177", "R180")
+def test_a_port_is_closed_with_the_last_of_its_numbers(number: int, double: int) -> None:
+    port_close(number)
+    assert errno_of(double) is None
+    port_close(double)
+    assert errno_of(double) == errno.EBADF
+
+
+@rule("R180", "R181")
+def test_closing_a_dup_ends_the_associations(number: int, double: int) -> None:
+    with socket_pair() as (ours, _):
+        port_associate(number, PORT_SOURCE_FD, ours.fileno(), POLLOUT)
+        assert port_getn(number, 0) == 1
+        port_close(double)
+        assert port_getn(number, 0) == 0
+
+
+@rule("R180")
+def test_closing_a_dup_clears_the_alert(number: int, double: int) -> None:
+    port_alert(number, PORT_ALERT_SET, 7)
+    port_close(double)
+    assert port_getn(number, 1, 1, 0) == []
