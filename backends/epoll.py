@@ -51,6 +51,7 @@ class EpollDriver(Driver):
         self._queued = -1
         self._files: dict[int, tuple[int, int]] = {}  # always ready: fd -> identity
         self._known: set[int] = set()
+        self._tagged: dict[int, tuple[int, int]] = {}  # registered with a tagged token: identity
         self._epoll = select.epoll()
         self._number = self._epoll.fileno()
         try:
@@ -66,6 +67,8 @@ class EpollDriver(Driver):
         try:
             if fd in self._known:
                 if token != fd:
+                    if self._tagged.get(fd) != _identity(fd):
+                        raise FileNotFoundError
                     epoll_ctl(self._number, MOD, fd, mask, token)
                 else:
                     self._epoll.modify(fd, mask)
@@ -80,6 +83,7 @@ class EpollDriver(Driver):
             return events & _ALWAYS_READY
         except FileNotFoundError:
             self._known.discard(fd)
+            self._tagged.pop(fd, None)
             raise Renumbered from None
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -95,6 +99,7 @@ class EpollDriver(Driver):
             if token == fd:
                 self._epoll.register(fd, mask)
             else:
+                self._tagged[fd] = _identity(fd)
                 epoll_ctl(self._number, ADD, fd, mask, token)
         except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
             epoll_ctl(self._number, MOD, fd, mask, token)
@@ -109,6 +114,7 @@ class EpollDriver(Driver):
 
     def disarm(self, fd: int) -> None:
         self._files.pop(fd, None)
+        self._tagged.pop(fd, None)
         if fd in self._known:
             self._known.discard(fd)
             try:
@@ -119,6 +125,8 @@ class EpollDriver(Driver):
 
     def current(self, fd: int) -> bool:
         if fd in self._known:
+            if fd in self._tagged and self._tagged[fd] != _identity(fd):
+                return False  # an earlier life is back, whose registration still stands
             return is_registered(self._number, fd)
         identity = self._files.get(fd)
         return identity is not None and identity == _identity(fd)
@@ -147,10 +155,11 @@ class EpollDriver(Driver):
         self._epoll.close()
         if self._outer is not None:
             self._outer.close()
-        for descriptor in (self._wakeup, self._queued):
+        wakeup, self._wakeup = self._wakeup, -1
+        queued, self._queued = self._queued, -1
+        for descriptor in (wakeup, queued):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._wakeup = self._queued = -1
 
     def fileno(self) -> int:
         # Not the inner epoll itself: what shows queued events would keep `wait` from waiting.

@@ -82,10 +82,12 @@ class Pair:
 _NUMBER: Final = st.sampled_from(NUMBERS)
 _NUMBER_OR_NONE: Final = st.sampled_from((*NUMBERS, *NUMBERS, -1))
 _TWO_NUMBERS: Final = st.sampled_from(tuple(permutations(NUMBERS, 2)))
-_SLOTS: Final = st.sampled_from((8, 1, 2, 3))
+_SLOTS: Final = st.sampled_from((8, 2, 3, 1, 8))
 _MESSAGE: Final = st.sampled_from((1, 0, -1, 0x7FFF_FFFF, -0x8000_0000))  # R157
-_POLL_BITS: Final = st.sampled_from((POLLIN, POLLOUT, POLLIN | POLLOUT)) | st.sampled_from(
+_USUAL_BITS: Final = (POLLOUT, POLLIN, POLLIN | POLLOUT)
+_POLL_BITS: Final = st.sampled_from(
     (
+        *(_USUAL_BITS * 6),
         *(0, POLLRDNORM, POLLIN | POLLRDNORM, POLLOUT | POLLWRNORM, POLLPRI, POLLWRBAND),
         *(POLLRDHUP, POLLIN | POLLRDHUP, POLLIN | POLLNVAL, POLLOUT | 1 << 20, -1),
     )
@@ -172,7 +174,7 @@ class PortMachine(RuleBasedStateMachine):
     def call_closed(self, port: Pair, name: str) -> None:
         self._ask(port, _CALLS[name])
 
-    @rule(port=ports, wanted=st.lists(_WANTED, min_size=1, max_size=4))
+    @rule(port=ports, wanted=st.lists(_WANTED, min_size=1, max_size=5))
     def associate(self, port: Pair, wanted: list[tuple[int, int]]) -> None:
         for number, events in wanted:
             self._associate(port, number, events & self._askable, self._user("associate"))

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from portcompat.conformance._report import Results, Step
+from portcompat.pytest_plugin import backends_under_test
 
 
 def backend_of(item: pytest.Item) -> str | None:
     """The backend that the test is for, None for one that does not depend on it."""
     callspec = getattr(item, "callspec", None)
-    name: str | None = callspec.params.get("backend") if callspec else None
-    return name
+    name: object = callspec.params.get("backend") if callspec else None
+    # A project may have a parameter of that name for purposes of its own.
+    return name if isinstance(name, str) and name in backends_under_test(item.config) else None
 
 
 def rules_of(item: pytest.Item) -> list[str]:

@@ -39,30 +39,37 @@ class Watchdog:
         self._stderr = os.dup(2)
         # Made now, as a test may use up the descriptors.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._orders: SimpleQueue[tuple[int, float | None]] = SimpleQueue()
+        self._orders: SimpleQueue[tuple[int, float | None] | None] = SimpleQueue()
         self._phase = 0
         self._interrupted = 0  # the last phase that was
         self._ended = 0  # the last phase whose end the thread knows
         self._stacks = ""
-        threading.Thread(target=self._run, name="test deadline", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="test deadline", daemon=True)
+        self._thread.start()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         return (yield from self._watch(item, "set-up"))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         return (yield from self._watch(item, "call"))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         return (yield from self._watch(item, "tear-down"))
 
     def pytest_unconfigure(self) -> None:
+        self._orders.put(None)
+        self._thread.join()
         os.close(self._stderr)
         self._file.close()
 
     def _watch(self, item: pytest.Item, name: str) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         mark = item.get_closest_marker("deadline")
         if mark is None:
             return (yield)
@@ -101,10 +108,14 @@ class Watchdog:
                     raise
 
     def _run(self) -> None:
-        phase, span = 0, None
+        phase = 0
+        span: float | None = None
         while True:
             try:
-                phase, span = self._orders.get(timeout=span)
+                order = self._orders.get(timeout=span)
+                if order is None:
+                    return
+                phase, span = order
                 if span is None:
                     self._ended = phase
             except Empty:
@@ -112,14 +123,15 @@ class Watchdog:
                 span = 1.0
 
     def _interrupt(self, phase: int) -> None:
-        again = self._interrupted == phase
-        self._interrupted = phase
-        if not self._orders.empty():
-            return
-        if not again:
+        if self._interrupted != phase:
+            self._file.seek(0)
+            self._file.truncate()
             faulthandler.dump_traceback(self._file)
             self._file.seek(0)
             self._stacks = self._file.read().decode("utf-8", "replace")
+        self._interrupted = phase
+        if not self._orders.empty():
+            return
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signal.SIGINT)

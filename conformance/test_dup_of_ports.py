@@ -8,11 +8,6 @@ import pytest
 
 from portcompat import (
     EBADFD,
-    POLLOUT,
-    PORT_ALERT_SET,
-    PORT_SOURCE_FD,
-    port_alert,
-    port_associate,
     port_close,
     port_create,
     port_get,
@@ -20,7 +15,6 @@ from portcompat import (
     port_send,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._descriptors import socket_pair
 
 
 @pytest.fixture
@@ -83,19 +77,3 @@ def test_a_port_is_closed_with_the_last_of_its_numbers(number: int, double: int)
     assert errno_of(double) is None
     port_close(double)
     assert errno_of(double) == errno.EBADF
-
-
-@rule("R180", "R181")
-def test_closing_a_dup_ends_the_associations(number: int, double: int) -> None:
-    with socket_pair() as (ours, _):
-        port_associate(number, PORT_SOURCE_FD, ours.fileno(), POLLOUT)
-        assert port_getn(number, 0) == 1
-        port_close(double)
-        assert port_getn(number, 0) == 0
-
-
-@rule("R180")
-def test_closing_a_dup_clears_the_alert(number: int, double: int) -> None:
-    port_alert(number, PORT_ALERT_SET, 7)
-    port_close(double)
-    assert port_getn(number, 1, 1, 0) == []

@@ -26,6 +26,17 @@ class Interrupted(Exception):
     """What a handler raises."""
 
 
+def ignore(*_: object) -> None:
+    """What an alarm finds that comes after its test."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late_alarms() -> Iterator[None]:
+    former = signal.signal(signal.SIGALRM, ignore)
+    yield
+    signal.signal(signal.SIGALRM, former)
+
+
 @pytest.fixture
 def on_alarm() -> Iterator[OnAlarm]:
     """Call something on SIGALRM, `after` so many seconds and perhaps `every` so many.
@@ -34,7 +45,6 @@ def on_alarm() -> Iterator[OnAlarm]:
     and before the kernel's wait begins is seen only when that wait ends, so to be sure to
     interrupt one it takes a second signal.
     """
-    former = signal.getsignal(signal.SIGALRM)
 
     def start(handle: Callable[[], object], after: float = 0.05, every: float = 0) -> None:
         signal.signal(signal.SIGALRM, lambda *_: handle())
@@ -42,7 +52,7 @@ def on_alarm() -> Iterator[OnAlarm]:
 
     yield start
     signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, former)
+    signal.signal(signal.SIGALRM, ignore)
 
 
 def interrupt() -> None:

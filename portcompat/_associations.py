@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from portcompat._constants import EBADFD, POLLERR, POLLHUP, PORT_SOURCE_FD
@@ -69,14 +69,22 @@ class Associations:
         self.active = 0
         self.doubtful: set[int] = set()
 
-    def associate(self, fd: int, events: int, user: object, waiting: bool) -> object:
-        """Watch `fd`; returns the user that is replaced. `waiting`: somebody is in the driver."""
+    def associate(
+        self, fd: int, events: int, user: object, look: Callable[[], None] | None
+    ) -> object:
+        """Watch `fd`; returns the user that is replaced.
+
+        `look` queues what is ready before this; it is None while somebody waits in the driver.
+        """
         association = self._by_fd.get(fd)
         if association is None:
             self._require_room(fd)
             association = Association(self._driver, fd, self._token(fd))
-        elif association.active and waiting:
-            self.doubtful.add(association.token)
+        elif association.active:
+            if look is None:
+                self.doubtful.add(association.token)
+            else:
+                look()  # its event, if it has one, leaves its place to those that came after it
         try:
             always = self._arm(association, events)
         except Renumbered:
@@ -101,6 +109,8 @@ class Associations:
             association.active = True
             self.active += 1
         if always:
+            if look is not None:
+                look()
             self._fire(association, always)
         return replaced
 

@@ -19,7 +19,7 @@ class HasFileno(Protocol):
 
 
 def as_int(value: SupportsIndex, name: str) -> int:
-    """`value` as a C int. Raises TypeError for another type, ValueError for one that is too large."""
+    """`value` as a C int. Raises TypeError for another type, ValueError if it is too large."""
     try:
         number = index(value)
     except TypeError:

@@ -39,7 +39,7 @@ PORT_ALERT_UPDATE: Final = AlertFlag.PORT_ALERT_UPDATE
 PORT_ALERT_INVALID: Final = AlertFlag.PORT_ALERT_INVALID
 
 PORT_MAX_LIST: Final = 8192
-"""The most ports that one kernel call of port_sendn takes (R003); longer lists are no error here."""
+"""The most ports that one kernel call of port_sendn takes (R003); here a list may be longer."""
 
 # Errno values that some hosts lack get numbers of portcompat's own, above every host's range.
 ETIME: Final[int] = getattr(errno, "ETIME", 10062)

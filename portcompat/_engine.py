@@ -64,20 +64,19 @@ class Engine(Backend):
     its event in the inbox and a note for the interrupted call (`_again`, R066), and every other
     call fails with EDEADLK where a plain lock would hang.
 
-    **Sending** is an append to the inbox, which is one step, and then a comparison with `_quiet`: how
-    long the inbox may get before a sender has to look after it himself. That is the room there is,
-    or less when somebody waits for just so many. Both sides write first and read then: a sender
-    appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. So one sees the other.
+    **Sending** is an append to the inbox, which is one step, and then a comparison with `_quiet`:
+    how long the inbox may get before a sender has to look after it himself. That is the room there
+    is, or less when somebody waits for just so many. Both sides write first and read then: a sender
+    appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. One sees the other.
 
-    **Order.** `associate` arms a descriptor and does not look whether it is ready; `_unseen` says so.
-    The next send, alert or retrieval looks first, so an event that was due at `associate` comes
+    **Order.** `associate` arms a descriptor and does not look whether it is ready; `_unseen` says
+    so. The next send, alert or retrieval looks first, so an event that was due at `associate` comes
     before what is sent after it (R084, R095), and a loop that associates and waits pays
     nothing for that. While a leader is in the driver only he can look: what is sent then stays
     in the inbox until he is back and has queued what he got.
     """
 
     def __init__(self, driver: Driver, max_events: int) -> None:
-        super().__init__(max_events)
         self.features = driver.features
         self.mode = driver.mode
         self.closed = False
@@ -120,7 +119,8 @@ class Engine(Backend):
             try:
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()
-                replaced = self._associations.associate(fd, events, user, self._in_driver)
+                look = None if self._in_driver else self._look
+                replaced = self._associations.associate(fd, events, user, look)
                 self._unseen = True
             finally:
                 self._busy = False
@@ -198,11 +198,6 @@ class Engine(Backend):
             raise OSError(errno.EBUSY, "the port is in alert mode already")
         self._plain = False
         self._alert = _new(PortEvent, (PORT_SOURCE_ALERT, 0, events, user))
-        alerted = [waiter for waiter in self._ring if waiter.want is not _NEVER]
-        self._ring = [waiter for waiter in self._ring if waiter.want is _NEVER]
-        for waiter in alerted:
-            waiter.outcome = [self._alert]
-            self._wake(waiter)
 
     # Retrieving events
 
@@ -486,6 +481,10 @@ class Engine(Backend):
         ring = self._ring
         while True:
             blind = self._unseen and self._in_driver
+            if self._alert is not None:
+                for waiter in ring:
+                    if waiter.outcome is None and waiter.want is not _NEVER:
+                        waiter.outcome = [self._alert]
             while ring and (ring[0].outcome or (not blind and len(queue) >= ring[0].want)):
                 head = ring[0]
                 if head.outcome is None:
@@ -549,10 +548,7 @@ class Engine(Backend):
                 raise
 
     def close(self) -> None:
-        me = get_ident()
         with self._lock:
-            if self.closed:
-                return
             if self._busy:
                 self._refuse()
             self.closed = True
@@ -560,16 +556,18 @@ class Engine(Backend):
             self._plain = False
             dropped = [self._alert, *self._associations.clear(), *self._queue.clear()]
             self._alert = None
-            ring, self._ring = self._ring, []
-            for waiter in ring:
-                waiter.outcome = OSError(errno.EBADF, self._why_closed)
+            for waiter in self._ring:
+                waiter.outcome = waiter.outcome or OSError(errno.EBADF, self._why_closed)
+            for waiter in list(self._ring):
                 self._wake(waiter)
+            self._ring.clear()
             if self._leader is None:
                 self._driver.close()
             # R179. A handler in a waiting thread cannot wait for that thread to leave.
+            me = get_ident()
             stay = bool(self._waiters) and all(w.thread != me for w in self._waiters)
             if stay:
-                self._left.acquire()
+                self._left.acquire(blocking=False)
         if stay:
             self._left.acquire()
             self._left.release()

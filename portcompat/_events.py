@@ -1,8 +1,10 @@
 """The values that pass through a port."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from portcompat._constants import ETIME, POLL_NAMES, PORT_SOURCE_FD, Source
+
+_SOURCE_NAMES: Final = {int(source): source.name for source in Source}
 
 
 class PortEvent(NamedTuple):
@@ -23,7 +25,7 @@ class PortEvent(NamedTuple):
     user: Any
 
     def __repr__(self) -> str:
-        source = Source(self.source).name if self.source in Source else str(self.source)
+        source = _SOURCE_NAMES.get(self.source, str(self.source))
         events = poll_names(self.events) if self.source == PORT_SOURCE_FD else str(self.events)
         return (
             f"PortEvent(source={source}, object={self.object}, events={events}, user={self.user!r})"

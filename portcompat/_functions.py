@@ -9,7 +9,7 @@ A port is looked up before the other arguments are (R064).
 import errno
 import os
 from operator import index
-from threading import Lock
+from threading import RLock
 from typing import Any, Literal, SupportsFloat, SupportsIndex, overload
 
 from portcompat._checks import as_int
@@ -21,7 +21,7 @@ Timeout = SupportsFloat | SupportsIndex | None
 
 
 _numbered: dict[int, Port] = {}
-_closing = Lock()  # of several threads that close a number one does
+_closing = RLock()  # of several threads that close a number one does
 
 
 def port_create() -> int:
@@ -35,20 +35,22 @@ def port_create() -> int:
     except BaseException:
         port.close()
         raise
-    former = _numbered.pop(number, None)  # its number was closed with os.close
+    former = _numbered.get(number)
+    if former is not None:  # its number was closed with os.close
+        _drop(number, former)
     _numbered[number] = port
-    if former is not None:
-        former.close()
     return number
 
 
 def port_close(port: int) -> None:
-    """Close a port, as close(2) does on illumos: threads that wait in it get EBADF (R178)."""
+    """Close a port, as close(2) does on illumos: threads that wait in it get EBADF (R178).
+
+    With the last number of several that dup(2) made; until then the port lives on (R067).
+    """
     with _closing:
         found = _port(port)
         os.close(port)
-        _numbered.pop(port, None)
-    found.close()
+        _drop(port, found)
 
 
 def port_associate(
@@ -125,24 +127,47 @@ def port_alert(port: int, flags: SupportsIndex, events: SupportsIndex, user: Any
 def _port(number: int) -> Port:
     """The port of a number. Raises OSError EBADF if it is not open, EBADFD if it is no port."""
     as_int(number, "port")
+    found = _numbered.get(number)
+    if found is not None and _is_number_of(found, number):
+        return found
+    if found is not None:  # closed with os.close
+        _drop(number, found)
+    for port in list(_numbered.values()):  # a dup
+        if _is_number_of(port, number):
+            return port
+    if _is_open(number):
+        raise OSError(EBADFD, f"descriptor {number} is not a port")
+    raise OSError(errno.EBADF, f"port {number} is not open")
+
+
+def _drop(number: int, port: Port) -> None:
+    """`number` is closed: go on under the number of a dup, or close the port."""
+    if _numbered.pop(number, None) is not port:
+        return  # another thread saw it too
+    for other in _open_descriptors():
+        if other != port.fileno() and _is_number_of(port, other):
+            _numbered[other] = port
+            return
+    port.close()
+
+
+def _is_number_of(port: Port, number: int) -> bool:
+    return _is_open(number) and port._backend.is_descriptor(number)
+
+
+def _is_open(number: int) -> bool:
     try:
         os.fstat(number)
     except (OSError, OverflowError):
-        is_open = False
-    else:
-        is_open = True
-    found = _numbered.get(number)
-    if found is not None:
-        if is_open and found._backend.is_descriptor(number):
-            return found
-        if _numbered.pop(number, None) is not None:  # closed with os.close
-            found.close()
-    if not is_open:
-        raise OSError(errno.EBADF, f"port {number} is not open")
-    for port in list(_numbered.values()):  # the number of a dup
-        if port._backend.is_descriptor(number):
-            return port
-    raise OSError(EBADFD, f"descriptor {number} is not a port")
+        return False
+    return True
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:  # not every system tells
+        return []
 
 
 def _check_source(source: SupportsIndex) -> None:

@@ -2,9 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Final, NamedTuple
 
 from portcompat._engine import Engine
@@ -108,14 +106,13 @@ def create(name: str, max_events: int) -> Backend:
         raise
 
 
-def _make(kind: Callable[..., Backend | Driver], max_events: int) -> Backend:
-    if isinstance(kind, type) and issubclass(kind, Backend):
+def _make(kind: type[Backend] | type[Driver], max_events: int) -> Backend:
+    if issubclass(kind, Backend):
         return kind(max_events)
-    made = kind()
-    return Engine(made, max_events) if isinstance(made, Driver) else made
+    return Engine(kind(), max_events)
 
 
-def _load(name: str) -> type[Backend | Driver]:
+def _load(name: str) -> type[Backend] | type[Driver]:
     place = TABLE.get(name) or (name if ":" in name else _entry_point(name))
     if place is None:
         known = ", ".join(TABLE)
@@ -131,6 +128,8 @@ def _load(name: str) -> type[Backend | Driver]:
 
 
 def _entry_point(name: str) -> str | None:
+    from importlib.metadata import entry_points  # half of the time that importing portcompat takes
+
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.value
     return None

@@ -29,6 +29,7 @@ class Backend(ABC):
     """What it can do beyond the least that each can; `portcompat.conformance.needs` names them."""
     closed: bool
 
+    @abstractmethod
     def __init__(self, max_events: int) -> None:
         """Make a port of `max_events` slots. OSError EMFILE when descriptors run out (R068)."""
 
@@ -79,6 +80,7 @@ class Backend(ABC):
     def close(self) -> None:
         """Close the port; who waits in it gets EBADF and has left when this returns (R177-R179)."""
 
+    @abstractmethod
     def abandon(self, reason: str) -> None:
         """Close this process's copy in a fork child, without a lock and without touching what
         the parent shares with it. Calls give EBADF and `reason` from then on."""
