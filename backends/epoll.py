@@ -6,6 +6,7 @@ import select
 from typing import Final
 
 from portcompat.abc import Driver, Renumbered
+from portcompat.backends._identity import identity, is_identity
 from portcompat.backends._linux import ADD, MOD, epoll_ctl, is_registered, wait_readable
 
 if not hasattr(select, "epoll"):
@@ -49,9 +50,9 @@ class EpollDriver(Driver):
         self._wakeup = -1
         self._outer: select.epoll | None = None
         self._queued = -1
-        self._files: dict[int, tuple[int, int]] = {}  # always ready: fd -> identity
+        self._files: dict[int, tuple[int, ...]] = {}  # always ready: fd -> identity
         self._known: set[int] = set()
-        self._tagged: dict[int, tuple[int, int]] = {}  # registered with a tagged token: identity
+        self._tagged: dict[int, tuple[int, ...]] = {}  # registered with a tagged token: identity
         self._epoll = select.epoll()
         self._number = self._epoll.fileno()
         try:
@@ -67,7 +68,7 @@ class EpollDriver(Driver):
         try:
             if fd in self._known:
                 if token != fd:
-                    if self._tagged.get(fd) != _identity(fd):
+                    if not is_identity(fd, self._tagged.get(fd)):
                         raise FileNotFoundError
                     epoll_ctl(self._number, MOD, fd, mask, token)
                 else:
@@ -75,8 +76,8 @@ class EpollDriver(Driver):
             else:
                 self._register(fd, mask, token)
         except PermissionError:  # a regular file or a directory
-            identity = _identity(fd)
-            if fd in self._known or self._files.setdefault(fd, identity) != identity:
+            here = identity(fd)
+            if fd in self._known or self._files.setdefault(fd, here) != here:
                 self._known.discard(fd)
                 self._files.pop(fd, None)
                 raise Renumbered from None
@@ -99,7 +100,7 @@ class EpollDriver(Driver):
             if token == fd:
                 self._epoll.register(fd, mask)
             else:
-                self._tagged[fd] = _identity(fd)
+                self._tagged[fd] = identity(fd)
                 epoll_ctl(self._number, ADD, fd, mask, token)
         except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
             epoll_ctl(self._number, MOD, fd, mask, token)
@@ -125,11 +126,10 @@ class EpollDriver(Driver):
 
     def current(self, fd: int) -> bool:
         if fd in self._known:
-            if fd in self._tagged and self._tagged[fd] != _identity(fd):
+            if fd in self._tagged and not is_identity(fd, self._tagged[fd]):
                 return False  # an earlier life is back, whose registration still stands
             return is_registered(self._number, fd)
-        identity = self._files.get(fd)
-        return identity is not None and identity == _identity(fd)
+        return fd in self._files and is_identity(fd, self._files[fd])
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         if timeout is not None and timeout > 0:
@@ -183,11 +183,3 @@ class EpollDriver(Driver):
             os.eventfd_write(self._queued, 1)
         else:
             os.eventfd_read(self._queued)
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return (-1, -1)
-    return (status.st_dev, status.st_ino)

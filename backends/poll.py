@@ -4,7 +4,6 @@ import errno
 import os
 import select
 import socket
-import stat
 from abc import abstractmethod
 from collections import deque
 from contextlib import suppress
@@ -22,26 +21,13 @@ from portcompat._constants import (
     POLLWRNORM,
 )
 from portcompat.abc import Driver, Renumbered
-
-if os.name == "posix":
-    import fcntl
-
-    def _access(fd: int) -> int:
-        # It tells the two ends of a pipe apart, which share a device and an inode.
-        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-else:
-
-    def _access(fd: int) -> int:
-        return 0
-
+from portcompat.backends._identity import identity, is_identity
 
 _BITS: Final = (
     POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND | POLLRDHUP
 )
 _READ: Final = POLLIN | POLLRDNORM
 _WRITE: Final = POLLOUT | POLLWRNORM
-
-_Identity = tuple[int, ...]
 
 
 class _PollingDriver(Driver):
@@ -53,7 +39,7 @@ class _PollingDriver(Driver):
     """
 
     def __init__(self) -> None:
-        self._identities: dict[int, _Identity] = {}
+        self._identities: dict[int, tuple[int, ...]] = {}
         self._tokens: dict[int, int] = {}  # of the set; only `wait` touches it
         self._changes: deque[tuple[int, int, int]] = deque()  # fd, events (-1: leave), token
         self._waiting = False
@@ -66,8 +52,8 @@ class _PollingDriver(Driver):
             raise
 
     def arm(self, fd: int, events: int, token: int) -> int:
-        identity = self._identity(fd)
-        if self._identities.setdefault(fd, identity) != identity:
+        here = identity(fd)
+        if self._identities.setdefault(fd, here) != here:
             self.disarm(fd)
             raise Renumbered
         self._changes.append((fd, events & _BITS, token))
@@ -82,10 +68,7 @@ class _PollingDriver(Driver):
                 self.wake()
 
     def current(self, fd: int) -> bool:
-        try:
-            return self._identities.get(fd) == self._identity(fd)
-        except OSError:
-            return False
+        return fd in self._identities and is_identity(fd, self._identities[fd])
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         self._waiting = True  # before the changes are taken: who comes later wakes us
@@ -105,9 +88,9 @@ class _PollingDriver(Driver):
                 _drain(self._wakeup)
                 continue
             self._remove(fd)
-            token = self._tokens.get(fd)
-            if token is not None and not revents & POLLNVAL:
-                ready.append((token, revents))
+            known = self._tokens.get(fd)
+            if known is not None and not revents & POLLNVAL:
+                ready.append((known, revents))
         return ready
 
     def wake(self) -> None:
@@ -131,11 +114,6 @@ class _PollingDriver(Driver):
             _signal(self._outer[1])
         else:
             _drain(self._outer[0])
-
-    def _identity(self, fd: int) -> _Identity:
-        status = os.fstat(fd)
-        kind = stat.S_IFMT(status.st_mode)
-        return (status.st_dev, status.st_ino, kind, status.st_rdev, _access(fd))
 
     @abstractmethod
     def _add(self, fd: int, events: int) -> None: ...
@@ -186,7 +164,7 @@ class SelectDriver(_PollingDriver):
 
     def arm(self, fd: int, events: int, token: int) -> int:
         if os.name == "posix" and fd >= 1024:  # FD_SETSIZE, which Python does not tell
-            self._identity(fd)
+            identity(fd)  # that it is closed comes first
             raise OSError(
                 errno.ENOTSUP,
                 f"select(2) takes descriptors below 1024, not {fd}: use another backend",

@@ -98,7 +98,7 @@ def port_get(port: int, timeout: Timeout = None) -> PortEvent:
 
 
 @overload
-def port_getn(
+def port_getn(  # type: ignore[overload-overlap]  # 0 is one of the ints of the other
     port: int, max: Literal[0], nget: SupportsIndex = 1, timeout: Timeout = None
 ) -> int: ...
 @overload

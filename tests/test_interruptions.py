@@ -4,7 +4,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from threading import Timer
 
 import pytest
 
@@ -266,15 +265,22 @@ def test_an_alert_that_a_handler_ends_leaves_waiting_threads_as_they_are(stage: 
 
 
 def test_a_wait_that_a_handler_ends_as_a_descriptor_becomes_ready_loses_nothing(
-    stage: MakeStage,
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
+            driver = on.port._backend._driver  # type: ignore[attr-defined]
+            wait = driver.wait
+
+            def write_and_wait(timeout: float | None) -> list[tuple[int, int]]:
+                if timeout != 0:
+                    on.other.send(b"x")
+                return wait(timeout)  # type: ignore[no-any-return]
+
+            monkeypatch.setattr(driver, "wait", write_and_wait)
             on.port.associate(on.one, POLLIN, "one")
-            writer = Timer(0.003, on.other.send, [b"x"])
-            writer.start()
             interruption = attempt(lambda: on.port.get(SOON), step)
-            writer.join()
+            on.other.send(b"x")  # perhaps it was not yet in the driver
             return interruption, outcome(on.users), ["one"]
 
     assert faults(check) == {}

@@ -173,8 +173,8 @@ def test_ports_that_are_made_and_closed_leave_no_memory_behind(
         with Port(backend) as port:
             port.send(1, port)
 
-    rounds = scale(200, 2_000, 20_000)
-    for _ in range(50):
+    rounds = scale(2_000, 20_000, 200_000)
+    for _ in range(500):
         make()
     before = blocks()
     for _ in range(rounds):
