@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+from contextlib import suppress
 from typing import Final
 
 from portcompat.abc import Driver, Renumbered
@@ -182,4 +183,5 @@ class EpollDriver(Driver):
         if queued:
             os.eventfd_write(self._queued, 1)
         else:
-            os.eventfd_read(self._queued)
+            with suppress(BlockingIOError):  # shown no more: a handler may have raised in between
+                os.eventfd_read(self._queued)

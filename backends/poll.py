@@ -178,15 +178,17 @@ class SelectDriver(_PollingDriver):
         self._set.pop(fd, None)
 
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        try:
-            return self._select(self._set, timeout)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EBADF:
-                raise
-        # One that is closed fails the call for all.
-        wanted = {fd: events for fd, events in self._set.items() if _is_open(fd)}
-        closed = [(fd, POLLNVAL) for fd in self._set if fd not in wanted]
-        return closed + self._select(wanted, 0)
+        closed: list[tuple[int, int]] = []
+        wanted = self._set
+        while True:
+            try:
+                return closed + self._select(wanted, 0 if closed else timeout)
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno != errno.EBADF:
+                    raise
+            # One that is closed fails the call for all.
+            wanted = {fd: events for fd, events in self._set.items() if _is_open(fd)}
+            closed = [(fd, POLLNVAL) for fd in self._set if fd not in wanted]
 
     def _select(self, wanted: dict[int, int], timeout: float | None) -> list[tuple[int, int]]:
         readable, writable, exceptional = select.select(

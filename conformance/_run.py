@@ -55,7 +55,7 @@ def run_suite(plan: Plan, results: Results, tell: Callable[[Step], None]) -> Non
 def _command(plan: Plan, steps: int) -> list[str]:
     """A pytest that no configuration, plugin or cache of the place where it starts touches."""
     return [
-        *(sys.executable, "-m", "pytest", str(SUITE)),
+        *(sys.executable, "-P", "-m", "pytest", str(SUITE)),
         *("-c", os.devnull, f"--rootdir={SUITE}", "--tb=short"),
         *("-p", "portcompat.pytest_plugin", "-p", "no:cacheprovider"),
         f"--port-steps={steps}",
@@ -74,6 +74,8 @@ def _pytest(plan: Plan) -> Iterator[tuple[subprocess.Popen[bytes], int, IO[bytes
             **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "HYPOTHESIS_STORAGE_DIRECTORY": scratch,
+            # The modules are those of this process, wherever it found them.
+            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
         }
         try:
             with open(write, "wb"):

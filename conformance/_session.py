@@ -58,10 +58,14 @@ def _expect_deviations(
     covered: set[Deviation] = set()
     for item in suite:
         name = backend_of(item)
-        if name is None or item.get_closest_marker("skip"):
+        if name is None:
             continue
+        skipped = item.get_closest_marker("skip") is not None
         for row in rows:
             if row.covers(name, _test_of(item)):
+                # A row for all backends may concern those only that have what the test needs.
+                if skipped and row.backend == name:
+                    continue
                 covered.add(row)
                 if unchecked := sorted(set(row.rules) - set(rules_of(item))):
                     raise BadDeviation(f"{row}: the test does not check {', '.join(unchecked)}")

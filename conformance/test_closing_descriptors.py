@@ -68,6 +68,19 @@ def test_what_is_withdrawn_is_not_counted_by_a_wait(port: Port, life: Life, keep
     assert time.monotonic() - began >= A_WHILE
 
 
+@rule("R112", "R114")
+def test_what_is_withdrawn_does_not_hide_what_is_ready(
+    port: Port, life: Life, next_life: Life, keep_dup: bool
+) -> None:
+    life.feed()
+    port.associate(life, POLLIN)
+    port.associate(next_life, POLLIN, "ready")
+    assert port.pending() == 1
+    next_life.feed()
+    life.close(keep_dup=keep_dup)
+    assert [event.user for event in port.getn(1, 1, 0)] == ["ready"]
+
+
 @rule("R079", "R112", "R114")
 def test_the_slot_of_a_closed_descriptor_is_free_for_another(
     make_port: MakePort, life: Life, next_life: Life, keep_dup: bool

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from portcompat import POLLIN, PORT_SOURCE_FD, Port, PortEvent
+from portcompat import POLLIN, POLLOUT, PORT_SOURCE_FD, Port, PortEvent
 from portcompat.conformance import rule
-from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._descriptors import A_WHILE, SOON, pipe
 from portcompat.conformance._fork import fork_child_that_holds_everything
 from portcompat.conformance._lives import Kind, Life
 from portcompat.conformance._threads import waiting
@@ -212,3 +212,16 @@ def test_a_number_used_again_by_the_same_regular_file(port: Port) -> None:
     finally:
         os.close(spare)
         os.close(number)
+
+
+@rule("R115")
+def test_a_number_goes_from_one_end_of_a_pipe_to_the_other(port: Port) -> None:
+    with pipe() as (reader, writer):
+        number = os.dup(reader.fileno())
+        try:
+            port.associate(number, POLLIN | POLLOUT)
+            os.dup2(writer.fileno(), number)
+            assert port.getn(2, 1, A_WHILE) == []
+            assert errno_of_dissociate(port, number) == errno.ENOENT
+        finally:
+            os.close(number)

@@ -104,7 +104,7 @@ class Associations:
             if self._queue.room < len(self._queue.inbox):  # a handler has sent meanwhile
                 self._driver.disarm(fd)
                 self._forget(association)
-                self._require_room(fd)
+                raise self._full()
         if not association.active:
             association.active = True
             self.active += 1
@@ -177,14 +177,9 @@ class Associations:
         return events
 
     def arm_all(self) -> None:
-        """Arm what is active again: what the driver reported last is lost, or half queued."""
+        """Arm what is active again: what the driver reported last is lost."""
         for association in list(self._by_fd.values()):
-            if not association.active:
-                continue
-            if association.queued:
-                association.active = False
-                self.active -= 1
-            else:
+            if association.active:
                 self._arm_again(association)
 
     def drop_closed(self) -> bool:
@@ -225,7 +220,10 @@ class Associations:
         if not (self.drop_closed() and queue.room > len(queue.inbox)):
             if not _is_open(fd):
                 raise OSError(EBADFD, f"descriptor {fd} is not open")
-            raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
+            raise self._full()
+
+    def _full(self) -> OSError:
+        return OSError(errno.EAGAIN, f"all {self._queue.limit} slots of the port are taken")
 
     def _arm(self, association: Association, events: int) -> int:
         try:
@@ -243,10 +241,12 @@ class Associations:
         return self._last_token
 
     def _fire(self, association: Association, revents: int) -> None:
+        # One call, and that at the end: no signal handler can raise in between.
         association.revents = revents
-        self._queue.append(association)
         association.active = False
         self.active -= 1
+        association.queued = True
+        self._queue.line.append(association)
 
     def _arm_again(self, association: Association) -> None:
         try:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -117,11 +119,13 @@ def conformance(
     line and 3 for a backend that does not work here.
     """
     require("conformance", "pytest", "hypothesis")
-    require("conformance", "portcompat.conformance")
+    if find_spec("portcompat.conformance") is None:
+        raise CommandError("these sources are not installed: pip install -e '.[conformance]'")
     chosen = _check_rules(rules, list_rules)
     if list_rules:
         _list_rules(chosen)
         return 0
+    sys.path.append(os.getcwd())  # where people have the backend that they write
     names = _check_backends(backends)
     for file in (json_file, junit):
         if file is not None:

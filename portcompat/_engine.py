@@ -45,8 +45,7 @@ class _Waiter:
         self.outcome: list[PortEvent] | OSError | None = None
         self.leads = False
         self.thread = get_ident()
-        self.turn = Lock()
-        self.turn.acquire()
+        self.turn: LockType | None = None  # of a follower
 
 
 class Engine(Backend):
@@ -97,10 +96,14 @@ class Engine(Backend):
         self._waiters: set[_Waiter] = set()  # those of the ring, and those about to leave
         self._leader: _Waiter | None = None
         self._in_driver = False
+        self._called = False  # the leader is to come out of the driver
+        self._call_due = False  # and nobody has woken him yet
+        self._wakers: list[None] = []  # one for each thread that wakes him outside the lock
         self._callers: list[
             LockType
         ] = []  # each locked by a thread that waits for the leader to look
         self._left = Lock()  # locked by a close that waits for the waiters to leave
+        self._stands_by = False  # a thread does, for fileno()
         self._shown: bool | None = None  # whether fileno() shows events; None: nobody asked for it
 
     def require_open(self) -> None:
@@ -162,14 +165,24 @@ class Engine(Backend):
                 return
             self._busy = True
             try:
-                if self._unseen:
-                    if self._in_driver:
-                        self._driver.wake()
-                    else:
-                        self._look()
+                if self._unseen and self._in_driver:
+                    self._call()
+                elif self._unseen:
+                    self._look()
             finally:
                 self._busy = False
-                self._catch_up()
+                self._catch_up(pay=False)
+            if not self._call_due:
+                return
+            self._wakers.append(None)
+        # Not under the lock: whom it wakes takes the lock first thing, and would sleep again.
+        try:
+            self._pay()
+        finally:
+            self._wakers.pop()
+            if self.closed:
+                with self._lock:
+                    self._close_driver()
 
     def alert(self, flags: int, events: int, user: object) -> None:
         if self._unseen and self._in_driver:
@@ -216,9 +229,9 @@ class Engine(Backend):
     def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
         events: list[PortEvent] | None = None
         waiter: _Waiter | None = None
-        if timeout == 0 and self._in_driver and len(self._queue) < want:
-            self._call_leader()
         try:
+            if timeout == 0 and self._leader is not None and len(self._queue) < want:
+                self._call_leader()
             with self._lock:
                 if self._busy or self.closed:
                     self._refuse()
@@ -233,6 +246,8 @@ class Engine(Backend):
                         if events is None:
                             waiter = _Waiter(want, limit)
                             self._join(waiter)
+                            if waiter.leads:
+                                self._go_in()
                 finally:
                     self._busy = False
                     self._catch_up()
@@ -249,16 +264,22 @@ class Engine(Backend):
     def _retrieve(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
         """Take what there is if it is enough. If it is not: None to wait, else less."""
         queue = self._queue
-        if self._associations.active and not self._in_driver:
+        looked = self._in_driver or not self._associations.active
+        if not looked:
             if want == 1 and not (queue.line or queue.inbox):
                 return self._retrieve_ready(limit, wait)
             self._unlooked += 1
             if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
                 self._look()
-        if not wait:
-            return queue.take(limit)
-        # Counted before, so that what is too little usually stays where it is.
-        return queue.take(limit, want) or None if want == 1 or len(queue) >= want else None
+                looked = True
+        if wait:
+            # Counted before, so that what is too little usually stays where it is.
+            return queue.take(limit, want) or None if want == 1 or len(queue) >= want else None
+        events = queue.take(limit, 0 if looked else want)
+        if not (events or looked):  # too few were left when the closed ones had gone
+            self._look()
+            events = queue.take(limit)
+        return events
 
     def _retrieve_ready(self, limit: int, wait: bool) -> list[PortEvent] | None:
         """`_retrieve` of one when none is queued: the driver's report need not pass the queue."""
@@ -277,7 +298,7 @@ class Engine(Backend):
         return events if events or not wait else None
 
     def pending(self) -> int:
-        if self._in_driver:
+        if self._leader is not None:
             self._call_leader()
         with self._lock:
             if self._busy or self.closed:
@@ -295,44 +316,63 @@ class Engine(Backend):
     # Waiting
 
     def _join(self, waiter: _Waiter) -> None:
-        if any(other.thread == waiter.thread for other in self._waiters):
-            self._refuse()
-        place = bisect_left(self._ring, waiter.want, key=lambda other: other.want)
-        self._ring.insert(place, waiter)
+        if self._waiters:
+            if any(other.thread == waiter.thread for other in self._waiters):
+                self._refuse()
+            place = bisect_left(self._ring, waiter.want, key=lambda other: other.want)
+            self._ring.insert(place, waiter)
+        else:
+            self._ring.append(waiter)
         self._waiters.add(waiter)
         if self._leader is None:
             self._leader = waiter
             waiter.leads = True
+        else:
+            waiter.turn = Lock()
+            waiter.turn.acquire()
 
     def _wait(self, waiter: _Waiter, timeout: float | None) -> list[PortEvent]:
         deadline = None if timeout is None else monotonic() + timeout
         while waiter.outcome is None:
-            if waiter.leads:
-                if self._lead(waiter, deadline):
+            if not waiter.leads:
+                assert waiter.turn is not None
+                if not waiter.turn.acquire(timeout=_span(deadline)) and _is_over(deadline):
                     break
-            elif not waiter.turn.acquire(timeout=_span(deadline)) and _is_over(deadline):
-                break
+            elif self._in_driver or self._take_lead(waiter):
+                ready = self._driver.wait(None if deadline is None else _span(deadline))
+                if self._come_out(waiter, ready, deadline):
+                    break
         return self._leave(waiter)
 
-    def _lead(self, waiter: _Waiter, deadline: float | None) -> bool:
-        """Wait in the driver once, for all. Returns whether the leader's own time is up."""
+    def _take_lead(self, waiter: _Waiter) -> bool:
+        """A follower has become the leader. False if he has his outcome already."""
         with self._lock:
             if waiter.outcome is not None:
                 return False
             self._busy = True
             try:
-                if self._unseen and self._inbox:
-                    self._look()
-                self._queue.settle()
-                self._unseen = False
-                self._unlooked = 0
-                self._in_driver = True
+                self._go_in()
             finally:
                 self._busy = False
                 self._catch_up()
-        ready = self._driver.wait(None if deadline is None else _span(deadline))
+            return True
+
+    def _go_in(self) -> None:
+        """In the lock: the leader is about to wait in the driver."""
+        if self._inbox:
+            if self._unseen:
+                self._look()
+            self._queue.settle()
+        self._unseen = False
+        self._unlooked = 0
+        self._in_driver = True
+
+    def _come_out(
+        self, leader: _Waiter, ready: list[tuple[int, int]], deadline: float | None
+    ) -> bool:
+        """The leader is back from the driver. Returns whether his wait is over; else he goes in."""
         with self._lock:
-            self._in_driver = False
+            self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
                 self._associations.admit(ready, self._shown is not None)
@@ -345,24 +385,43 @@ class Engine(Backend):
                 self._dismiss_callers()
                 self._busy = False
                 self._catch_up()
-        return _is_over(deadline)
+            if leader.outcome is not None or _is_over(deadline):
+                return True
+            self._busy = True
+            try:
+                self._go_in()
+            finally:
+                self._busy = False
+                self._catch_up()
+            return False
 
     def _call_leader(self) -> None:
-        """Have the leader come out of the driver and queue what is ready, as only he can look."""
+        """Have what is ready queued while somebody leads: only he can look while he is inside."""
         with self._lock:
             if self._busy or self.closed:
                 self._refuse()
-            if not self._in_driver or self._leader is None or self._leader.thread == get_ident():
+            if self._leader is None or self._leader.thread == get_ident():
+                return
+            if not self._in_driver:
+                self._busy = True
+                try:
+                    self._look()
+                finally:
+                    self._busy = False
+                    self._catch_up()
                 return
             caller = Lock()
             caller.acquire()
             self._callers.append(caller)
-            self._driver.wake()
+            self._call()
+            self._pay()
         caller.acquire()
 
     def _dismiss_callers(self) -> None:
         while self._callers:
-            self._callers.pop().release()
+            if self._callers[-1].locked():
+                self._callers[-1].release()
+            del self._callers[-1]
 
     def _leave(self, waiter: _Waiter, interrupted: bool = False) -> list[PortEvent]:
         """Take the waiter out, pass the lead on, and return what he goes with.
@@ -376,10 +435,10 @@ class Engine(Backend):
                 self._ring.remove(waiter)
             if led:
                 self._leader = None
-                self._in_driver = False
+                self._in_driver = self._called = self._call_due = False
                 self._dismiss_callers()
                 if self.closed:
-                    self._driver.close()
+                    self._close_driver()
             if not self._waiters and self._left.locked():
                 self._left.release()
             if self.closed and waiter.outcome is None:
@@ -398,7 +457,7 @@ class Engine(Backend):
                 if self._leader is None and self._ring:
                     self._leader = self._ring[0]
                     self._leader.leads = True
-                    self._leader.turn.release()
+                    _let_go(self._leader)
                 self._busy = False
                 self._catch_up()
         if isinstance(waiter.outcome, OSError) and not interrupted:
@@ -408,10 +467,28 @@ class Engine(Backend):
     def _wake(self, waiter: _Waiter) -> None:
         """Let the waiter find his outcome."""
         if waiter is not self._leader:
-            if waiter.turn.locked():
-                waiter.turn.release()
+            _let_go(waiter)
         elif self._in_driver:
+            self._call()
+
+    def _call(self) -> None:
+        """Have the leader come out of the driver. Who calls this pays for it (`_pay`)."""
+        if not self._called:
+            self._called = True
+            self._call_due = True
+
+    def _pay(self) -> None:
+        self._call_due = False
+        try:
             self._driver.wake()
+        except BaseException:  # of a signal handler: nobody may be left asleep for it
+            self._driver.wake()
+            raise
+
+    def _close_driver(self) -> None:
+        """Close it unless somebody is in it; whoever comes out of it sees to that again."""
+        if self._leader is None and not self._wakers:
+            self._driver.close()
 
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
@@ -449,13 +526,18 @@ class Engine(Backend):
         self._associations.arm_all()
         self._unseen = True
 
-    def _catch_up(self) -> None:
-        """End a change: see to all that it made possible, and to what was sent while it lasted."""
+    def _catch_up(self, pay: bool = True) -> None:
+        """End a change: see to all that it made possible, and to what was sent while it lasted.
+
+        `pay`: wake the leader if he is called; else the caller does, outside the lock.
+        """
         queue = self._queue
-        if not (self._ring or queue.declined or self._shown is not None or self.closed):
+        if not (
+            self._ring or self._call_due or queue.declined or self._shown is not None or self.closed
+        ):
             # The usual case, nobody to serve: what `_arrange` would do in full.
             self._quiet = -1 if self._unseen else queue.room
-            self._plain = not (self._associations.active or queue.settled or self._alert)
+            self._plain = not (self._associations.active or queue.line or self._alert)
             if not self._again:
                 return
         while True:
@@ -470,6 +552,8 @@ class Engine(Backend):
                     except BaseException:  # of a signal handler: nobody may be left asleep for it
                         self._arrange()
                         raise
+                if pay and self._call_due:
+                    self._pay()
             finally:
                 self._busy = False
             if not self._again:
@@ -479,26 +563,31 @@ class Engine(Backend):
         """Hand events to those who wait for them; say how long the inbox may get unseen."""
         queue = self._queue
         ring = self._ring
+        if self._alert is not None:
+            for waiter in ring:
+                if waiter.outcome is None and waiter.want is not _NEVER:
+                    waiter.outcome = [self._alert]
         while True:
-            blind = self._unseen and self._in_driver
-            if self._alert is not None:
-                for waiter in ring:
-                    if waiter.outcome is None and waiter.want is not _NEVER:
-                        waiter.outcome = [self._alert]
-            while ring and (ring[0].outcome or (not blind and len(queue) >= ring[0].want)):
+            blind = self._unseen and self._in_driver  # the leader is to look before anything else
+            while ring:
                 head = ring[0]
                 if head.outcome is None:
+                    if len(queue) < head.want:
+                        break
+                    if blind or (self._in_driver and head is self._leader):
+                        self._call()  # he takes it himself
+                        break
                     head.outcome = queue.take(head.limit, head.want) or None
-                if head.outcome is not None:
+                else:
                     self._wake(head)
                     del ring[0]
             queued = bool(queue)
             if self._shown is not None and self._shown != queued:
                 self._driver.show(queued)
                 self._shown = queued
-            if self._unseen or self._shown is False:
+            if self._shown is False or (self._unseen and not self._called):
                 self._quiet = -1
-            elif ring:
+            elif ring and not self._called:
                 self._quiet = min(queue.room, ring[0].want - queue.settled - 1)
             else:
                 self._quiet = queue.room
@@ -506,14 +595,12 @@ class Engine(Backend):
                 self._alert is not None
                 or self._shown is not None
                 or self._associations.active
-                or queue.settled
+                or queue.line
             )
-            if self._shown is False and len(queue):
-                continue
-            if not ring or len(queue) < ring[0].want:
-                return
-            if blind:  # the leader has something to look at before this may be handed out
-                self._driver.wake()
+            # Somebody may have sent before `_quiet` was lowered.
+            if not (self._shown is False and queue) and (
+                not ring or self._called or len(queue) < ring[0].want
+            ):
                 return
 
     # The port as a thing
@@ -525,8 +612,8 @@ class Engine(Backend):
             descriptor = self._driver.fileno()
             if self._shown is None:
                 self._shown = False
-                if "passive-fileno" not in self.features:
-                    Thread(target=self._stand_by, name="portcompat stand-by", daemon=True).start()
+            if not (self._stands_by or "passive-fileno" in self.features):
+                Thread(target=self._stand_by, name="portcompat stand-by", daemon=True).start()
             self._catch_up()
             return descriptor
 
@@ -539,9 +626,11 @@ class Engine(Backend):
         waiter = _Waiter(_NEVER, 0)
         try:
             with self._lock:
-                if self.closed:
+                if self.closed or self._stands_by:
                     return
+                self._stands_by = True
                 self._join(waiter)
+                self._catch_up()
             self._wait(waiter, None)
         except OSError as error:
             if error.errno != errno.EBADF:
@@ -561,8 +650,9 @@ class Engine(Backend):
             for waiter in list(self._ring):
                 self._wake(waiter)
             self._ring.clear()
-            if self._leader is None:
-                self._driver.close()
+            self._close_driver()
+            if self._call_due:
+                self._pay()
             # R179. A handler in a waiting thread cannot wait for that thread to leave.
             me = get_ident()
             stay = bool(self._waiters) and all(w.thread != me for w in self._waiters)
@@ -587,6 +677,11 @@ class Engine(Backend):
 def _span(deadline: float | None) -> float:
     """The seconds until `deadline`; not more than each system can be asked to wait."""
     return _LONGEST if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
+
+
+def _let_go(follower: _Waiter) -> None:
+    if follower.turn is not None and follower.turn.locked():
+        follower.turn.release()
 
 
 def _is_over(deadline: float | None) -> bool:

@@ -78,11 +78,6 @@ class EventQueue:
         finally:
             self.room += count - (len(line) - before)
 
-    def append(self, slot: Slot) -> None:
-        """Queue `slot` behind the line, before the inbox."""
-        slot.queued = True
-        self.line.append(slot)
-
     def withdraw(self, slot: Slot) -> None:
         """Take the queued `slot` out again."""
         slot.queued = False

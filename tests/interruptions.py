@@ -1,6 +1,7 @@
 """A signal handler that runs at a step of one's choice, and so at each one in turn."""
 
 import dis
+import itertools
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +12,9 @@ from typing import Any, Final, Self
 import portcompat
 from portcompat import backends
 
-_FOLDERS: Final = tuple(str(Path(place)) for place in (portcompat.__path__[0], backends.__path__[0]))
+_FOLDERS: Final = tuple(
+    str(Path(place)) for place in (portcompat.__path__[0], backends.__path__[0])
+)
 _IN_PYTHON: Final = -1  # the last step of a frame was to call a function of Python
 
 
@@ -80,7 +83,7 @@ def _steps(code: CodeType) -> frozenset[tuple[int, int]]:
 
     steps = set()
     instructions = list(dis.get_instructions(code))
-    for instruction, following in zip(instructions, instructions[1:], strict=False):
+    for instruction, following in itertools.pairwise(instructions):
         here, name = instruction.offset, instruction.opname
         if name.startswith("CALL"):
             there = following.offset

@@ -229,7 +229,7 @@ def check(tree: Path, tmp_path: Path) -> Ask:
 
     def check(*arguments: str) -> Said:
         done = subprocess.run(
-            [sys.executable, "-m", "portcompat", "conformance", *arguments],
+            [sys.executable, "-P", "-m", "portcompat", "conformance", *arguments],
             cwd=tmp_path,
             env=_environment(tree),
             capture_output=True,
@@ -286,6 +286,14 @@ class TestConformance:
         assert rules["R001"]["outcome"] == "pass"
         assert rules["R007"]["reason"] == "was ended by SIGABRT"
         assert rules["R008"]["reason"] == "not run: was ended by SIGABRT"
+
+    def test_a_backend_is_found_where_the_command_starts(self, check: Ask, tmp_path: Path) -> None:
+        (tmp_path / "theirs.py").write_text(
+            "from portcompat.backends.poll import PollDriver\nclass Theirs(PollDriver): ...\n"
+        )
+        said = check("--backend=theirs:Theirs", *_rules(1))
+        assert (said.code, said.err) == (0, "")
+        assert "theirs:Theirs (emulated): 1 rules: 1 pass" in said.out
 
     def test_what_the_place_configures_for_pytest_does_not_matter(
         self, check: Ask, tmp_path: Path

@@ -333,6 +333,11 @@ class TestDeviations:
         result = run_suite(row("test_gone", "R001"), "test_it.py::test_holds")
         result.assert_outcomes(passed=1)
 
+    def test_a_row_for_all_backends_may_be_about_others_than_this(self, run_suite: Run) -> None:
+        rows = row("test_fails", "R001") + row("test_cannot_be_asked", "R005", "*")
+        result = run_suite(rows, "-k", "fails or asked")
+        result.assert_outcomes(xfailed=1, skipped=1, deselected=2)
+
     def test_a_file_that_is_not_there_is_a_usage_error(self, run_suite: Run) -> None:
         result = run_suite("", "--port-deviations=absent.toml")
         assert result.ret == pytest.ExitCode.USAGE_ERROR

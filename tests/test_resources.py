@@ -131,9 +131,7 @@ def test_descriptors_threads_and_ports_are_as_many_as_before(
     assert after == before
 
 
-def test_memory_is_as_much_as_before(
-    backend: str, scale: Callable[[int, int, int], int]
-) -> None:
+def test_memory_is_as_much_as_before(backend: str, scale: Callable[[int, int, int], int]) -> None:
     def blocks() -> int:
         gc.collect()
         return sys.getallocatedblocks()

@@ -9,10 +9,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import pytest
 
-from portcompat import POLLIN, POLLOUT, PORT_SOURCE_USER, Port, PortTimeout
+from portcompat import POLLIN, POLLOUT, PORT_SOURCE_USER, Port, PortEvent, PortTimeout
 from portcompat.conformance import needs
 from portcompat.conformance._descriptors import A_WHILE, SOON, pipe, socket_pair
 from portcompat.conformance._threads import in_thread
@@ -104,7 +105,9 @@ def test_many_sockets_and_many_threads_lose_nothing_and_get_nothing_twice(
         getters = [in_thread(lines.read_until_alert) for _ in range(GETTERS)]
         writers = [
             in_thread(
-                lambda n=n: lines.write(range(n * 125, n * 125 + 125), scale(4_000, 40_000, 1_000_000), n)
+                partial(
+                    lines.write, range(n * 125, n * 125 + 125), scale(4_000, 40_000, 1_000_000), n
+                )
             )
             for n in range(4)
         ]
@@ -131,7 +134,7 @@ def test_a_few_sockets_and_many_threads_lose_nothing_and_get_nothing_twice(
         lines = Lines(port, 3, stack)
         getters = [in_thread(lines.read_until_alert) for _ in range(GETTERS)]
         times = scale(5_000, 50_000, 1_000_000)
-        writers = [in_thread(lambda n=n: lines.write(range(n, n + 1), times, n)) for n in range(3)]
+        writers = [in_thread(partial(lines.write, range(n, n + 1), times, n)) for n in range(3)]
         for writer in writers:
             writer.result(PATIENCE)
         quiet = threading.Event()
@@ -165,7 +168,7 @@ def test_sockets_messages_and_timeouts_together_lose_nothing(port: Port, scale: 
             port.send(0, "message")
 
     with socket_pair() as (ours, _):
-        getters = [in_thread(lambda s=s: get(s)) for s in (None, 0.000_05, 0.000_2, 0)]
+        getters = [in_thread(partial(get, s)) for s in (None, 0.000_05, 0.000_2, 0)]
         sender = in_thread(send)
         associations = 0
         for _ in range(count):
@@ -195,7 +198,7 @@ def test_ten_thousand_associations_give_one_event_each(port: Port) -> None:
         with pytest.raises(PortTimeout):
             port.get(0)
         writer.write(b"x")
-        events = []
+        events: list[PortEvent] = []
         while len(events) < len(numbers):
             events += port.getn(1_000, 1, SOON)
         assert sorted(event.object for event in events) == sorted(numbers)
@@ -243,9 +246,7 @@ def test_threads_that_associate_and_dissociate_the_same_socket_get_no_stale_user
                 with suppress(OSError):
                     port.dissociate(end)
 
-        churners = [
-            in_thread(lambda n=n: churn(pair[n], n * turns)) for n in range(2)
-        ]
+        churners = [in_thread(partial(churn, pair[n], n * turns)) for n in range(2)]
         for churner in churners:
             churner.result(PATIENCE)
         over.set()

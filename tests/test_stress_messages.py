@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from threading import Barrier
 from time import monotonic
 
@@ -70,8 +71,7 @@ def exchange(port: Port, each: int, retrieve: Callable[[Port], list[PortEvent]])
     """Eight threads send and eight get; every number has to arrive, once, in its sender's order."""
     getters = [in_thread(lambda: numbers_until_end(port, retrieve)) for _ in range(THREADS)]
     senders = [
-        in_thread(lambda first=n * each: send_all(port, range(first, first + each)))
-        for n in range(THREADS)
+        in_thread(partial(send_all, port, range(n * each, (n + 1) * each))) for n in range(THREADS)
     ]
     for sender in senders:
         sender.result(PATIENCE)
@@ -80,9 +80,9 @@ def exchange(port: Port, each: int, retrieve: Callable[[Port], list[PortEvent]])
     everything = sorted(number for numbers in received for number in numbers)
     assert everything == list(range(THREADS * each))
     for numbers in received:
-        for sender in range(THREADS):
-            his = [number for number in numbers if number // each == sender]
-            assert his == sorted(his)
+        for place in range(THREADS):
+            of_one_sender = [number for number in numbers if number // each == place]
+            assert of_one_sender == sorted(of_one_sender)
 
 
 def test_each_of_very_many_messages_is_delivered_once(port: Port, scale: Scale) -> None:
@@ -100,17 +100,24 @@ def test_each_message_is_delivered_once(
 
 def test_one_thread_gets_what_another_sends_in_its_order(port: Port, scale: Scale) -> None:
     count = scale(20_000, 200_000, 2_000_000)
-    sender = in_thread(lambda: send_all(port, range(count)))
+    sending = in_thread(lambda: send_all(port, range(count)))
     received = [port.get(SOON).events for _ in range(count)]
-    sender.result()
+    sending.result()
     assert received == list(range(count))
 
 
 @pytest.mark.usefixtures("switching")
+@pytest.mark.parametrize("looks", [False, True], ids=["", "somebody looks"])
 def test_a_full_port_refuses_exactly_what_it_has_no_room_for(
-    make_port: MakePort, scale: Scale
+    make_port: MakePort, scale: Scale, looks: bool
 ) -> None:
     port = make_port(max_events=THREADS)
+    over = not looks
+
+    def look() -> None:
+        while not over:
+            assert port.pending() <= THREADS
+
     start = Barrier(THREADS)
 
     def send_until_full(sender: int) -> list[int]:
@@ -124,12 +131,17 @@ def test_a_full_port_refuses_exactly_what_it_has_no_room_for(
             assert error.errno == errno.EAGAIN
         return sent
 
+    looker = in_thread(look)
     with ThreadPoolExecutor(THREADS) as threads:
         for _ in range(scale(100, 1_000, 10_000)):
-            sent = [number for each in threads.map(send_until_full, range(THREADS)) for number in each]
+            sent = [
+                number for each in threads.map(send_until_full, range(THREADS)) for number in each
+            ]
             queued = [event.events for event in port.getn(100, 1, 0)]
             assert len(queued) == THREADS
             assert sorted(queued) == sorted(sent)
+    over = True
+    looker.result()
 
 
 @pytest.mark.usefixtures("switching")
@@ -185,7 +197,7 @@ def test_what_is_sent_to_a_small_port_is_what_it_delivers(
         return sent
 
     getters = [in_thread(lambda: numbers_until_end(port, get_one)) for _ in range(2)]
-    senders = [in_thread(lambda n=n: send_what_fits(n)) for n in range(THREADS)]
+    senders = [in_thread(partial(send_what_fits, n)) for n in range(THREADS)]
     sent = [number for sender in senders for number in sender.result(PATIENCE)]
     send_all(port, [END, END])
     received = [number for getter in getters for number in getter.result(PATIENCE)]
@@ -239,14 +251,12 @@ def test_each_of_many_waiting_threads_gets_one_message(port: Port) -> None:
 
 
 @pytest.mark.usefixtures("switching")
-def test_waits_that_run_out_as_messages_come_lose_none(
-    make_port: MakePort, scale: Scale
-) -> None:
+def test_waits_that_run_out_as_messages_come_lose_none(make_port: MakePort, scale: Scale) -> None:
     port = make_port()
     count = scale(1_500, 15_000, 150_000)
 
     def get_with_little_time(span: float) -> list[int]:
-        numbers = []
+        numbers: list[int] = []
         while True:
             try:
                 number = port.get(span).events
@@ -256,7 +266,7 @@ def test_waits_that_run_out_as_messages_come_lose_none(
                 return numbers
             numbers.append(number)
 
-    getters = [in_thread(lambda n=n: get_with_little_time(0.000_02 * n)) for n in range(4)]
+    getters = [in_thread(partial(get_with_little_time, 0.000_02 * n)) for n in range(4)]
     empty = make_port()
     for number in range(count):
         port.send(number)

@@ -101,7 +101,7 @@ def test_what_handlers_send_during_all_sorts_of_calls_arrives_once(
     assert sent > 100 * seconds
     assert [found["handler", number] for number in range(sent)] == [1] * sent
     assert [found["straight", number] for number in range(straight)] == [1] * straight
-    assert set(kind for kind, _ in found) <= {"handler", "straight", "ready"}
+    assert {kind for kind, _ in found} <= {"handler", "straight", "ready"}
 
 
 def test_a_handler_that_fills_the_port_that_it_interrupts_is_told_so(

@@ -1,0 +1,100 @@
+"""A driver that reports what a test tells it to."""
+
+import errno
+from threading import Condition
+
+from portcompat.abc import Driver, Renumbered
+
+
+class ScriptedDriver(Driver):
+    """Descriptors are numbers without files. `calls` lists what the engine asked for."""
+
+    features = frozenset({"passive-fileno"})
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.armed: dict[int, tuple[int, int]] = {}  # fd -> events, token
+        self.shown: bool | None = None
+        self.closed = False
+        self.waiting = False
+        self._gone: set[int] = set()
+        self._always: dict[int, int] = {}
+        self._renumbered: set[int] = set()
+        self._ready: list[tuple[int, int]] = []
+        self._woken = False
+        self._change = Condition()
+
+    # The script
+
+    def report(self, fd: int, revents: int) -> None:
+        """The next wait tells that `fd`, which is armed, is ready."""
+        with self._change:
+            _, token = self.armed.pop(fd)
+            self._ready.append((token, revents))
+            self._change.notify_all()
+
+    def report_token(self, token: int, revents: int) -> None:
+        """The next wait tells of a token, whether it means something or not."""
+        with self._change:
+            self._ready.append((token, revents))
+            self._change.notify_all()
+
+    def vanish(self, fd: int) -> None:
+        """The number is closed."""
+        self._gone.add(fd)
+
+    def renumber(self, fd: int) -> None:
+        """The number means another file from now on."""
+        self._gone.discard(fd)
+        self._renumbered.add(fd)
+
+    def always_ready(self, fd: int, bits: int) -> None:
+        self._always[fd] = bits
+
+    # The driver
+
+    def arm(self, fd: int, events: int, token: int) -> int:
+        self.calls.append(("arm", fd, events, token))
+        if fd in self._gone:
+            raise OSError(errno.EBADF, "gone")
+        if fd in self._renumbered:
+            self._renumbered.discard(fd)
+            raise Renumbered
+        if fd in self._always:
+            return events & self._always[fd]
+        self.armed[fd] = (events, token)
+        return 0
+
+    def disarm(self, fd: int) -> None:
+        self.calls.append(("disarm", fd))
+        self.armed.pop(fd, None)
+
+    def current(self, fd: int) -> bool:
+        return fd not in self._gone and fd not in self._renumbered
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        with self._change:
+            if timeout != 0:
+                self.waiting = True
+                self._change.notify_all()
+                self._change.wait_for(lambda: self._ready or self._woken, timeout)
+                self.waiting = self._woken = False
+            ready, self._ready = self._ready, []
+            return ready
+
+    def wake(self) -> None:
+        with self._change:
+            self._woken = True
+            self._change.notify_all()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def fileno(self) -> int:
+        return 1_000
+
+    def is_descriptor(self, fd: int) -> bool:
+        return fd == 1_000
+
+    def show(self, queued: bool) -> None:
+        self.shown = queued

@@ -1,0 +1,144 @@
+"""How a backend is chosen."""
+
+import errno
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from portcompat import Port, _registry, available_backends, limits
+from portcompat.abc import Driver
+from tests.scripted import ScriptedDriver
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+class Unusable(ScriptedDriver):
+    def __init__(self) -> None:
+        raise OSError(errno.ENOSYS, "not on this machine")
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PORTCOMPAT_BACKEND", raising=False)
+    monkeypatch.setattr(_registry, "_usable", set())
+
+
+def test_the_argument_goes_before_the_environment(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", "nobody")
+    with Port(backend) as port:
+        assert port.backend == backend
+
+
+def test_the_environment_goes_before_the_best(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    with Port() as port:
+        assert port.backend == backend
+    assert [name for name, info in available_backends().items() if info.default] == [backend]
+
+
+def test_the_best_that_is_usable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {
+        "missing": "portcompat.backends.nowhere:Driver",
+        "broken": f"{__name__}:Unusable",
+        "good": "tests.scripted:ScriptedDriver",
+        "other": "tests.scripted:ScriptedDriver",
+    }
+    monkeypatch.setattr(_registry, "TABLE", table)
+    with Port() as port:
+        assert port.backend == "good"
+    found = available_backends()
+    assert [info.usable for info in found.values()] == [False, False, True, True]
+    assert [info.default for info in found.values()] == [False, False, True, False]
+    assert "nowhere" in found["missing"].reason
+    assert found["broken"].reason == "not on this machine"
+
+
+def test_no_usable_backend_is_enotsup_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "TABLE", {"broken": f"{__name__}:Unusable"})
+    with pytest.raises(OSError, match="broken: not on this machine") as error:
+        Port()
+    assert error.value.errno == errno.ENOTSUP
+
+
+def test_a_backend_that_cannot_be_imported_is_enotsup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "TABLE", {"missing": "portcompat.backends.nowhere:Driver"})
+    with pytest.raises(OSError, match="not usable here") as error:
+        Port("missing")
+    assert error.value.errno == errno.ENOTSUP
+
+
+def test_a_class_of_somebody_else_is_named_by_its_place() -> None:
+    with Port("tests.scripted:ScriptedDriver") as port:
+        port.send(1)
+        assert port.get().events == 1
+        assert port.features == ScriptedDriver.features
+
+
+def test_an_entry_point_names_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", "tests.scripted:ScriptedDriver", "portcompat.backends")
+
+    def entry_points(*, group: str, name: str) -> EntryPoints:
+        return EntryPoints([point]).select(group=group, name=name)
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    with Port("theirs") as port:
+        assert port.backend == "theirs"
+
+
+def test_a_name_that_nobody_knows_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="take epoll, poll, select, or 'package.module:Class'"):
+        Port("nobody")
+
+
+@pytest.mark.parametrize(
+    "name", ["tests.scripted:Nothing", "tests.scripted:errno", "builtins:int", "tests.scripted:"]
+)
+def test_a_place_that_holds_no_backend_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match="backend "):
+        Port(name)
+
+
+@pytest.mark.parametrize("name", ["nobody", f"{__name__}:Unusable", "no.such.module:Class"])
+def test_a_port_that_is_not_made_does_not_count(name: str) -> None:
+    before = limits.ports
+    with pytest.raises((ValueError, OSError)):
+        Port(name)
+    assert limits.ports == before
+
+
+def test_importing_portcompat_imports_no_driver() -> None:
+    code = (
+        "import sys, portcompat; "
+        "print([name for name in sys.modules if name.startswith(('portcompat.backends', "
+        "'portcompat.conformance', 'cffi', '_cffi', 'asyncio'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_core_imports_neither_drivers_nor_suite_at_module_level() -> None:
+    for file in (CHECKOUT / "portcompat").glob("*.py"):
+        for line in file.read_text().splitlines():
+            if line.startswith(("import ", "from ")):
+                assert "portcompat.backends" not in line, file.name
+                assert "portcompat.conformance" not in line, file.name
+
+
+def test_every_driver_has_the_methods_in_the_order_of_the_contract() -> None:
+    order = [
+        name for name in vars(Driver) if getattr(vars(Driver)[name], "__isabstractmethod__", 0)
+    ]
+    for place in _registry.TABLE.values():
+        kind = _registry._load(place)
+        for base in kind.__mro__:
+            own = [name for name in vars(base) if name in order]
+            assert own == sorted(own, key=order.index), base
