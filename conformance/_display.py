@@ -47,7 +47,7 @@ class LiveTable:
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=5)
 
     def __enter__(self) -> object:
-        self._live.start()
+        self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:

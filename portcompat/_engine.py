@@ -1,14 +1,9 @@
 """The user-space port: a Backend over any Driver."""
 
 import errno
-import sys
-from _thread import LockType
-from bisect import bisect_left
-from threading import Lock, RLock, Thread, get_ident
-from time import monotonic
-from typing import Final, NoReturn
+from threading import RLock, Thread, get_ident
+from typing import Final
 
-from portcompat._associations import Associations
 from portcompat._constants import (
     PORT_ALERT_INVALID,
     PORT_ALERT_UPDATE,
@@ -16,95 +11,27 @@ from portcompat._constants import (
     PORT_SOURCE_USER,
 )
 from portcompat._events import PortEvent
-from portcompat._queue import EventQueue
+from portcompat._turns import NEVER, Turns, Waiter
 from portcompat.abc import Backend, Driver
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that
 # always has messages must not starve its descriptors.
 _LOOK_EVERY: Final = 64
 
-_LONGEST: Final = 86400.0
-
-_NEVER: Final = sys.maxsize  # what the stand-by thread waits for
-
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
 
-class _Waiter:
-    """A thread in `getn` that found too few events.
+class Engine(Turns, Backend):
+    """A port made of a driver: the calls, as `Backend` wants them.
 
-    With its `turn` it is handed an `outcome` (events, or the error that ends its wait), or it
-    `leads`: goes and waits in the driver for all.
-    """
-
-    __slots__ = ("leads", "limit", "outcome", "thread", "turn", "want")
-
-    def __init__(self, want: int, limit: int) -> None:
-        self.want = want
-        self.limit = limit
-        self.outcome: list[PortEvent] | OSError | None = None
-        self.leads = False
-        self.thread = get_ident()
-        self.turn: LockType | None = None  # of a follower
-
-
-class Engine(Backend):
-    """A port made of a driver: an event queue, a lock, and threads that take turns in the driver.
-
-    **Leader and followers.** Of the threads that wait one, the leader, is in `driver.wait`; the
-    others sleep, each on a lock of its own. `_ring` holds them all, fewest wanted first and the
-    newest first among equals (R137). Whoever brings events, the leader or a sender, hands them to
-    the head of the ring as long as there are as many as the head wants (`_arrange`). A leader that
-    has its events passes the lead on. So no thread pumps, and an event costs one thread switch.
-
-    **The lock** protects everything here but the inbox of the queue, and nobody waits while he
-    holds it. It is re-entrant for one reason: a signal handler or a finalizer may interrupt the
-    holder in his own thread. `_busy` says that a change is under way; then `send` leaves
-    its event in the inbox and a note for the interrupted call (`_again`, R066), and every other
-    call fails with EDEADLK where a plain lock would hang.
-
-    **Sending** is an append to the inbox, which is one step, and then a comparison with `_quiet`:
-    how long the inbox may get before a sender has to look after it himself. That is the room there
-    is, or less when somebody waits for just so many. Both sides write first and read then: a sender
-    appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. One sees the other.
-
-    **Order.** `associate` arms a descriptor and does not look whether it is ready; `_unseen` says
-    so. The next send, alert or retrieval looks first, so an event that was due at `associate` comes
-    before what is sent after it (R084, R095), and a loop that associates and waits pays
-    nothing for that. While a leader is in the driver only he can look: what is sent then stays
-    in the inbox until he is back and has queued what he got.
+    Each call that changes something is one critical section: it marks the port busy, makes its
+    change, and ends with `_catch_up`, which serves those whom the change lets go on.
     """
 
     def __init__(self, driver: Driver, max_events: int) -> None:
+        super().__init__(driver, max_events)
         self.features = driver.features
         self.mode = driver.mode
-        self.closed = False
-        self._why_closed = "the port is closed"
-        self._driver = driver
-        self._lock = RLock()
-        self._busy = False
-        self._again = False
-        self._queue = EventQueue(max_events)
-        self._inbox = self._queue.inbox
-        self._quiet = max_events
-        self._plain = True  # nothing but messages is about: see `get`
-        self._associations = Associations(driver, self._queue)
-        self._unseen = False
-        self._unlooked = 0  # retrievals since the last look
-        self._alert: PortEvent | None = None
-        self._ring: list[_Waiter] = []
-        self._waiters: set[_Waiter] = set()  # those of the ring, and those about to leave
-        self._leader: _Waiter | None = None
-        self._in_driver = False
-        self._called = False  # the leader is to come out of the driver
-        self._call_due = False  # and nobody has woken him yet
-        self._wakers: list[None] = []  # one for each thread that wakes him outside the lock
-        self._callers: list[
-            LockType
-        ] = []  # each locked by a thread that waits for the leader to look
-        self._left = Lock()  # locked by a close that waits for the waiters to leave
-        self._stands_by = False  # a thread does, for fileno()
-        self._shown: bool | None = None  # whether fileno() shows events; None: nobody asked for it
 
     def require_open(self) -> None:
         if self.closed:
@@ -228,7 +155,7 @@ class Engine(Backend):
 
     def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
         events: list[PortEvent] | None = None
-        waiter: _Waiter | None = None
+        waiter: Waiter | None = None
         try:
             if timeout == 0 and self._leader is not None and len(self._queue) < want:
                 self._call_leader()
@@ -244,7 +171,7 @@ class Engine(Backend):
                     else:
                         events = self._retrieve(limit, want, wait=timeout != 0)
                         if events is None:
-                            waiter = _Waiter(want, limit)
+                            waiter = Waiter(want, limit)
                             self._join(waiter)
                             if waiter.leads:
                                 self._go_in()
@@ -313,296 +240,6 @@ class Engine(Backend):
                 self._busy = False
                 self._catch_up()
 
-    # Waiting
-
-    def _join(self, waiter: _Waiter) -> None:
-        if self._waiters:
-            if any(other.thread == waiter.thread for other in self._waiters):
-                self._refuse()
-            place = bisect_left(self._ring, waiter.want, key=lambda other: other.want)
-            self._ring.insert(place, waiter)
-        else:
-            self._ring.append(waiter)
-        self._waiters.add(waiter)
-        if self._leader is None:
-            self._leader = waiter
-            waiter.leads = True
-        else:
-            waiter.turn = Lock()
-            waiter.turn.acquire()
-
-    def _wait(self, waiter: _Waiter, timeout: float | None) -> list[PortEvent]:
-        deadline = None if timeout is None else monotonic() + timeout
-        while waiter.outcome is None:
-            if not waiter.leads:
-                assert waiter.turn is not None
-                if not waiter.turn.acquire(timeout=_span(deadline)) and _is_over(deadline):
-                    break
-            elif self._in_driver or self._take_lead(waiter):
-                ready = self._driver.wait(None if deadline is None else _span(deadline))
-                if self._come_out(waiter, ready, deadline):
-                    break
-        return self._leave(waiter)
-
-    def _take_lead(self, waiter: _Waiter) -> bool:
-        """A follower has become the leader. False if he has his outcome already."""
-        with self._lock:
-            if waiter.outcome is not None:
-                return False
-            self._busy = True
-            try:
-                self._go_in()
-            finally:
-                self._busy = False
-                self._catch_up()
-            return True
-
-    def _go_in(self) -> None:
-        """In the lock: the leader is about to wait in the driver."""
-        if self._inbox:
-            if self._unseen:
-                self._look()
-            self._queue.settle()
-        self._unseen = False
-        self._unlooked = 0
-        self._in_driver = True
-
-    def _come_out(
-        self, leader: _Waiter, ready: list[tuple[int, int]], deadline: float | None
-    ) -> bool:
-        """The leader is back from the driver. Returns whether his wait is over; else he goes in."""
-        with self._lock:
-            self._in_driver = self._called = self._call_due = False
-            self._busy = True
-            try:
-                self._associations.admit(ready, self._shown is not None)
-                if self._associations.doubtful:
-                    self._associations.doubtful.clear()
-                    self._unseen = True
-                if self._unseen and (self._inbox or self._callers):
-                    self._look()
-            finally:
-                self._dismiss_callers()
-                self._busy = False
-                self._catch_up()
-            if leader.outcome is not None or _is_over(deadline):
-                return True
-            self._busy = True
-            try:
-                self._go_in()
-            finally:
-                self._busy = False
-                self._catch_up()
-            return False
-
-    def _call_leader(self) -> None:
-        """Have what is ready queued while somebody leads: only he can look while he is inside."""
-        with self._lock:
-            if self._busy or self.closed:
-                self._refuse()
-            if self._leader is None or self._leader.thread == get_ident():
-                return
-            if not self._in_driver:
-                self._busy = True
-                try:
-                    self._look()
-                finally:
-                    self._busy = False
-                    self._catch_up()
-                return
-            caller = Lock()
-            caller.acquire()
-            self._callers.append(caller)
-            self._call()
-            self._pay()
-        caller.acquire()
-
-    def _dismiss_callers(self) -> None:
-        while self._callers:
-            if self._callers[-1].locked():
-                self._callers[-1].release()
-            del self._callers[-1]
-
-    def _leave(self, waiter: _Waiter, interrupted: bool = False) -> list[PortEvent]:
-        """Take the waiter out, pass the lead on, and return what he goes with.
-
-        `interrupted` is for a waiter whom an exception takes away: what he had goes back.
-        """
-        with self._lock:
-            led = self._leader is waiter
-            self._waiters.discard(waiter)
-            if waiter in self._ring:
-                self._ring.remove(waiter)
-            if led:
-                self._leader = None
-                self._in_driver = self._called = self._call_due = False
-                self._dismiss_callers()
-                if self.closed:
-                    self._close_driver()
-            if not self._waiters and self._left.locked():
-                self._left.release()
-            if self.closed and waiter.outcome is None:
-                waiter.outcome = OSError(errno.EBADF, self._why_closed)
-            self._busy = True
-            try:
-                if interrupted:
-                    if led and not self.closed:  # the driver's report is lost with the exception
-                        self._recover()
-                    if isinstance(waiter.outcome, list):
-                        self._queue.put_back(_deliverable(waiter.outcome))
-                        waiter.outcome = None
-                elif waiter.outcome is None:  # time is up: fewer are better than none (R151)
-                    waiter.outcome = self._queue.take(waiter.limit)
-            finally:
-                if self._leader is None and self._ring:
-                    self._leader = self._ring[0]
-                    self._leader.leads = True
-                    _let_go(self._leader)
-                self._busy = False
-                self._catch_up()
-        if isinstance(waiter.outcome, OSError) and not interrupted:
-            raise waiter.outcome
-        return waiter.outcome if isinstance(waiter.outcome, list) else []
-
-    def _wake(self, waiter: _Waiter) -> None:
-        """Let the waiter find his outcome."""
-        if waiter is not self._leader:
-            _let_go(waiter)
-        elif self._in_driver:
-            self._call()
-
-    def _call(self) -> None:
-        """Have the leader come out of the driver. Who calls this pays for it (`_pay`)."""
-        if not self._called:
-            self._called = True
-            self._call_due = True
-
-    def _pay(self) -> None:
-        self._call_due = False
-        try:
-            self._driver.wake()
-        except BaseException:  # of a signal handler: nobody may be left asleep for it
-            self._driver.wake()
-            raise
-
-    def _close_driver(self) -> None:
-        """Close it unless somebody is in it; whoever comes out of it sees to that again."""
-        if self._leader is None and not self._wakers:
-            self._driver.close()
-
-    def _give_back(self, events: list[PortEvent]) -> None:
-        """Put back what was taken by a call that a signal handler's exception ends (R134)."""
-        with self._lock:
-            self._queue.put_back(_deliverable(events))
-            self._catch_up()
-
-    # Inside the lock
-
-    def _refuse(self) -> NoReturn:
-        if self.closed:
-            raise OSError(errno.EBADF, self._why_closed)
-        raise OSError(
-            errno.EDEADLK,
-            "this call interrupts another on the same port; of all calls only send() may be made "
-            "from a signal handler or a finalizer",
-        )
-
-    def _look(self) -> None:
-        """Queue what is ready now. Nobody else is in the driver."""
-        if self._inbox and not self._unseen:
-            self._queue.settle()  # else it was settled at associate, and what is there came later
-        self._unseen = False
-        self._unlooked = 0
-        if self._associations.active:
-            try:
-                self._associations.admit(self._driver.wait(0), self._shown is not None)
-            except BaseException:
-                self._recover()
-                raise
-
-    def _recover(self) -> None:
-        """What the driver reported is lost with the exception of a signal handler: ask again."""
-        self._associations.doubtful.clear()
-        self._associations.arm_all()
-        self._unseen = True
-
-    def _catch_up(self, pay: bool = True) -> None:
-        """End a change: see to all that it made possible, and to what was sent while it lasted.
-
-        `pay`: wake the leader if he is called; else the caller does, outside the lock.
-        """
-        queue = self._queue
-        if not (
-            self._ring or self._call_due or queue.declined or self._shown is not None or self.closed
-        ):
-            # The usual case, nobody to serve: what `_arrange` would do in full.
-            self._quiet = -1 if self._unseen else queue.room
-            self._plain = not (self._associations.active or queue.line or self._alert)
-            if not self._again:
-                return
-        while True:
-            self._busy = True
-            try:
-                self._again = False
-                if queue.declined:
-                    self._associations.drop_declined()
-                if not self.closed:
-                    try:
-                        self._arrange()
-                    except BaseException:  # of a signal handler: nobody may be left asleep for it
-                        self._arrange()
-                        raise
-                if pay and self._call_due:
-                    self._pay()
-            finally:
-                self._busy = False
-            if not self._again:
-                return
-
-    def _arrange(self) -> None:
-        """Hand events to those who wait for them; say how long the inbox may get unseen."""
-        queue = self._queue
-        ring = self._ring
-        if self._alert is not None:
-            for waiter in ring:
-                if waiter.outcome is None and waiter.want is not _NEVER:
-                    waiter.outcome = [self._alert]
-        while True:
-            blind = self._unseen and self._in_driver  # the leader is to look before anything else
-            while ring:
-                head = ring[0]
-                if head.outcome is None:
-                    if len(queue) < head.want:
-                        break
-                    if blind or (self._in_driver and head is self._leader):
-                        self._call()  # he takes it himself
-                        break
-                    head.outcome = queue.take(head.limit, head.want) or None
-                else:
-                    self._wake(head)
-                    del ring[0]
-            queued = bool(queue)
-            if self._shown is not None and self._shown != queued:
-                self._driver.show(queued)
-                self._shown = queued
-            if self._shown is False or (self._unseen and not self._called):
-                self._quiet = -1
-            elif ring and not self._called:
-                self._quiet = min(queue.room, ring[0].want - queue.settled - 1)
-            else:
-                self._quiet = queue.room
-            self._plain = not (
-                self._alert is not None
-                or self._shown is not None
-                or self._associations.active
-                or queue.line
-            )
-            # Somebody may have sent before `_quiet` was lowered.
-            if not (self._shown is False and queue) and (
-                not ring or self._called or len(queue) < ring[0].want
-            ):
-                return
-
     # The port as a thing
 
     def fileno(self) -> int:
@@ -623,7 +260,7 @@ class Engine(Backend):
 
     def _stand_by(self) -> None:
         """Lead when nobody else does, so that fileno() shows what the driver reports."""
-        waiter = _Waiter(_NEVER, 0)
+        waiter = Waiter(NEVER, 0)
         try:
             with self._lock:
                 if self.closed or self._stands_by:
@@ -672,22 +309,3 @@ class Engine(Backend):
             self._quiet = -1
             self._plain = False
             self._driver.close()
-
-
-def _span(deadline: float | None) -> float:
-    """The seconds until `deadline`; not more than each system can be asked to wait."""
-    return _LONGEST if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
-
-
-def _let_go(follower: _Waiter) -> None:
-    if follower.turn is not None and follower.turn.locked():
-        follower.turn.release()
-
-
-def _is_over(deadline: float | None) -> bool:
-    return deadline is not None and monotonic() >= deadline
-
-
-def _deliverable(events: list[PortEvent]) -> list[PortEvent]:
-    """What belongs into the queue; an alert never was in it (R176)."""
-    return [event for event in events if event.source != PORT_SOURCE_ALERT]
