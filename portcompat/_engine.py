@@ -46,6 +46,7 @@ class Engine(Turns, Backend):
             if self._busy or self.closed:
                 self._refuse()
             self._busy = True
+            self._quiet = -1  # before the room shrinks: senders who cannot see that wait for it
             try:
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()

@@ -36,7 +36,8 @@ class EventQueue:
 
     `room` is how long the inbox may get. Objects take their slot off it when they are made (R079),
     so queueing their events cannot fail (R082); user events take theirs when they join the line.
-    What the inbox holds is counted by its length alone.
+    What the inbox holds is counted by its length alone; what is in it beyond `room` is about to be
+    retracted by its senders and is not there for anybody else.
 
     Nothing here locks, waits or asks the system, but for what `Slot.deliver` does.
     """
@@ -55,10 +56,10 @@ class EventQueue:
         self.room = limit
 
     def __len__(self) -> int:
-        return len(self.line) - self._stale + len(self.inbox)
+        return len(self.line) - self._stale + max(0, min(len(self.inbox), self.room))
 
     def __bool__(self) -> bool:
-        return len(self.line) > self._stale or len(self.inbox) > 0
+        return len(self.line) > self._stale or (len(self.inbox) > 0 and self.room > 0)
 
     @property
     def settled(self) -> int:
@@ -68,7 +69,7 @@ class EventQueue:
     def settle(self) -> None:
         """Move the inbox behind the line."""
         line = self.line
-        count, before = len(self.inbox), len(line)
+        count, before = max(0, min(len(self.inbox), self.room)), len(line)
         sent = islice(self.sent, count)
         self.room -= count
         try:
@@ -127,9 +128,10 @@ class EventQueue:
                     del line[0]
                     self.room += entry.source == PORT_SOURCE_USER
                     events.append(entry)
-            if inbox and len(events) < limit:
+            if inbox and len(events) < limit and self.room > 0:
+                count = min(len(inbox), limit - len(events), self.room)
                 try:
-                    events.extend(islice(self.sent, min(len(inbox), limit - len(events))))
+                    events.extend(islice(self.sent, count))
                 except IndexError:  # a `get` without the lock was faster
                     pass
             if len(events) < least:

@@ -147,6 +147,7 @@ class Turns:
         if self._inbox:
             if self._unseen:
                 self._look()
+            self._quiet = -1
             self._queue.settle()
         self._unseen = False
         self._unlooked = 0
@@ -234,6 +235,7 @@ class Turns:
                     if led and not self.closed:  # the driver's report is lost with the exception
                         self._recover()
                     if isinstance(waiter.outcome, list):
+                        self._quiet = -1
                         self._queue.put_back(_deliverable(waiter.outcome))
                         waiter.outcome = None
                 elif waiter.outcome is None:  # time is up: fewer are better than none (R151)
@@ -278,6 +280,7 @@ class Turns:
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
         with self._lock:
+            self._quiet = -1
             self._queue.put_back(_deliverable(events))
             self._catch_up()
 
@@ -295,6 +298,7 @@ class Turns:
     def _look(self) -> None:
         """Queue what is ready now. Nobody else is in the driver."""
         if self._inbox and not self._unseen:
+            self._quiet = -1
             self._queue.settle()  # else it was settled at associate, and what is there came later
         self._unseen = False
         self._unlooked = 0

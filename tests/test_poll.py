@@ -56,6 +56,16 @@ def test_arming_takes_effect_on_a_wait_in_progress(driver: Driver) -> None:
         assert told(wait.result() or driver.wait(0), POLLOUT) == [(7, POLLOUT)]
 
 
+def test_disarming_takes_effect_on_a_wait_in_progress(driver: Driver) -> None:
+    with socket_pair() as (ours, theirs):
+        driver.arm(ours.fileno(), POLLIN, 7)
+        wait = waiting(lambda: driver.wait(None))
+        driver.disarm(ours.fileno())
+        assert wait.result() == []
+        theirs.send(b"x")
+        assert driver.wait(0) == []
+
+
 def test_a_number_that_changed_hands_is_renumbered(driver: Driver) -> None:
     with socket_pair() as (one, other):
         number = os.dup(one.fileno())
@@ -104,9 +114,8 @@ def test_a_wake_ends_the_next_wait_and_no_other(driver: Driver, times: int) -> N
     assert driver.wait(10) == []
     assert time.monotonic() - before < 5
     before = time.monotonic()
-    while (left := before + 0.02 - time.monotonic()) > 0:
-        assert driver.wait(left) == []
-    assert time.monotonic() - before >= 0.02
+    assert driver.wait(0.02) == []
+    assert time.monotonic() - before > 0.015  # a wait may end a little early, but not at once
 
 
 def test_a_wake_ends_the_wait_in_progress(driver: Driver) -> None:

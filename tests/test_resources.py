@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portcompat import POLLIN, POLLOUT, Port, PortTimeout, limits
-from portcompat.conformance._descriptors import socket_pair
+from portcompat.conformance._descriptors import SOON, socket_pair
 from portcompat.conformance._threads import in_thread, waiting
 
 CHECKOUT = Path(__file__).parent.parent
@@ -121,12 +121,12 @@ def test_descriptors_threads_and_ports_are_as_many_as_before(
     backend: str, scale: Callable[[int, int, int], int]
 ) -> None:
     use_a_port(backend)
+    others = set(threading.enumerate())
     before = sorted(os.listdir("/proc/self/fd")), threading.active_count(), limits.ports
     for _ in range(scale(3, 30, 300)):
         use_a_port(backend)
-    for thread in threading.enumerate():
-        if thread.name == "portcompat stand-by":
-            thread.join()
+    for thread in set(threading.enumerate()) - others:
+        thread.join(SOON)
     after = sorted(os.listdir("/proc/self/fd")), threading.active_count(), limits.ports
     assert after == before
 
