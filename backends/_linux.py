@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, cast
 from portcompat.backends import _linux_cffi
 
 ADD: Final = 1
+DEL: Final = 2
 MOD: Final = 3
 _EEXIST: Final = errno.EEXIST
 
@@ -48,9 +49,12 @@ def is_registered(epfd: int, fd: int) -> bool:
 
     Asks to add it: EEXIST is yes. A file that is not registered is added, and removed at once.
     """
-    if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == -1:
-        return _ffi.errno == _EEXIST  # type: ignore[no-any-return]
-    _epoll_ctl(epfd, 2, fd, _ANY_EVENT)
+    for _ in range(2):  # a signal handler may have made calls, and left an errno, of its own
+        if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == 0:
+            _epoll_ctl(epfd, DEL, fd, _ANY_EVENT)
+            return False
+        if _ffi.errno == _EEXIST:
+            return True
     return False
 
 
@@ -59,5 +63,4 @@ def wait_readable(fd: int, timeout: float) -> None:
     seconds, rest = divmod(timeout, 1)
     request = _ffi.new("struct pollfd *", (fd, select.POLLIN, 0))
     span = _ffi.new("struct timespec *", (int(seconds), int(rest * 1e9)))
-    if _libc.ppoll(request, 1, span, _ffi.NULL) == -1 and _ffi.errno != errno.EINTR:
-        _check(-1)
+    _libc.ppoll(request, 1, span, _ffi.NULL)  # what is wrong, the call that follows will tell
