@@ -49,12 +49,13 @@ def is_registered(epfd: int, fd: int) -> bool:
 
     Asks to add it: EEXIST is yes. A file that is not registered is added, and removed at once.
     """
-    for _ in range(2):  # a signal handler may have made calls, and left an errno, of its own
-        if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == 0:
-            _epoll_ctl(epfd, DEL, fd, _ANY_EVENT)
-            return False
+    if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == -1:
         if _ffi.errno == _EEXIST:
             return True
+        # A signal handler may have made calls, and left an errno, of its own: ask again.
+        if _epoll_ctl(epfd, ADD, fd, _ANY_EVENT) == -1:
+            return bool(_ffi.errno == _EEXIST)
+    _epoll_ctl(epfd, DEL, fd, _ANY_EVENT)
     return False
 
 

@@ -127,7 +127,7 @@ class EpollDriver(Driver):
 
     def current(self, fd: int) -> bool:
         if fd in self._known:
-            if fd in self._tagged and not is_identity(fd, self._tagged[fd]):
+            if self._tagged and fd in self._tagged and not is_identity(fd, self._tagged[fd]):
                 return False  # an earlier life is back, whose registration still stands
             return is_registered(self._number, fd)
         return fd in self._files and is_identity(fd, self._files[fd])

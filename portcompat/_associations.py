@@ -86,12 +86,17 @@ class Associations:
             else:
                 look()  # its event, if it has one, leaves its place to those that came after it
         try:
-            always = self._arm(association, events)
+            always = self._driver.arm(fd, events, association.token)
         except Renumbered:
             self._lose(association)
             self._require_room(fd)
             association = Association(self._driver, fd, self._token(fd))
-            always = self._arm(association, events)
+            try:
+                always = self._driver.arm(fd, events, association.token)
+            except OSError as error:
+                raise self._refused(association, error) from None
+        except OSError as error:
+            raise self._refused(association, error) from None
         if association.queued:
             self._queue.withdraw(association)
         replaced = association.user
@@ -225,14 +230,11 @@ class Associations:
     def _full(self) -> OSError:
         return OSError(errno.EAGAIN, f"all {self._queue.limit} slots of the port are taken")
 
-    def _arm(self, association: Association, events: int) -> int:
-        try:
-            return self._driver.arm(association.fd, events, association.token)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            self._lose(association)
-            raise OSError(EBADFD, f"descriptor {association.fd} is not open") from None
+    def _refused(self, association: Association, error: OSError) -> OSError:
+        if error.errno != errno.EBADF:
+            return error
+        self._lose(association)
+        return OSError(EBADFD, f"descriptor {association.fd} is not open")
 
     def _token(self, fd: int) -> int:
         if fd not in self._renumbered:

@@ -244,6 +244,7 @@ class Turns:
                 if self._leader is None and self._ring:
                     self._leader = self._ring[0]
                     self._leader.leads = True
+                if self._leader is not None and not self._in_driver:
                     _let_go(self._leader)
                 self._busy = False
                 self._catch_up()
@@ -253,10 +254,10 @@ class Turns:
 
     def _wake(self, waiter: Waiter) -> None:
         """Let the waiter find his outcome."""
-        if waiter is not self._leader:
-            _let_go(waiter)
-        elif self._in_driver:
+        if waiter is self._leader and self._in_driver:
             self._call()
+        else:
+            _let_go(waiter)
 
     def _call(self) -> None:
         """Have the leader come out of the driver. Who calls this pays for it (`_pay`)."""

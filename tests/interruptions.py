@@ -96,9 +96,12 @@ def _steps(code: CodeType) -> frozenset[tuple[int, int]]:
     return frozenset(steps)
 
 
-def places(attempt: Callable[[int], Interruption]) -> list[str]:
-    """Attempt the steps 0, 1, 2 ... until there are no more; returns where they were."""
+def places(attempt: Callable[[int], Interruption], every: int = 1) -> list[str]:
+    """Attempt the steps 0, `every`, 2 * `every` ... until there are no more.
+
+    Returns where they were.
+    """
     found: list[str] = []
-    while place := attempt(len(found)).place:
+    while place := attempt(len(found) * every).place:
         found.append(place)
     return found

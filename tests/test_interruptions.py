@@ -105,6 +105,12 @@ CHANGES: dict[str, Callable[[Stage], object]] = {
 }
 
 
+@pytest.fixture
+def every(scale: Callable[[int, int, int], int]) -> int:
+    """Of the steps that take long one in so many is tried."""
+    return scale(5, 1, 1)
+
+
 def throw() -> None:
     raise Interrupted
 
@@ -117,7 +123,9 @@ def attempt(call: Callable[[], object], step: int) -> Interruption:
     return interruption
 
 
-def faults(check: Callable[[int], tuple[Interruption, object, object]]) -> dict[str, object]:
+def faults(
+    check: Callable[[int], tuple[Interruption, object, object]], every: int = 1
+) -> dict[str, object]:
     """Where what is found differs from what is wanted, and what is found."""
     found: dict[str, object] = {}
 
@@ -127,7 +135,7 @@ def faults(check: Callable[[int], tuple[Interruption, object, object]]) -> dict[
             found[interruption.place] = result
         return interruption
 
-    assert places(once), "no step at all: the interruption does not work"
+    assert places(once, every), "no step at all: the interruption does not work"
     return found
 
 
@@ -149,7 +157,7 @@ def outcome_of(call: Call[Any]) -> object:
 
 @pytest.mark.parametrize("prepare", PREPARATIONS)
 @pytest.mark.parametrize("retrieve", RETRIEVALS.values(), ids=RETRIEVALS)
-def test_a_retrieval_that_a_handler_ends_takes_nothing(
+def test_a_retrieval_that_a_handler_ends_takes_nothing_and_costs_no_slot(
     stage: MakeStage,
     prepare: Callable[[Stage], list[str]],
     retrieve: Callable[[Port], list[PortEvent]],
@@ -158,30 +166,14 @@ def test_a_retrieval_that_a_handler_ends_takes_nothing(
         with stage() as on:
             users = prepare(on)
             interruption = attempt(lambda: retrieve(on.port), step)
-            return interruption, outcome(on.users), users
-
-    assert faults(check) == {}
-
-
-@pytest.mark.parametrize("prepare", PREPARATIONS)
-@pytest.mark.parametrize("retrieve", RETRIEVALS.values(), ids=RETRIEVALS)
-def test_a_retrieval_that_a_handler_ends_leaves_the_slots_as_they_are(
-    stage: MakeStage,
-    prepare: Callable[[Stage], list[str]],
-    retrieve: Callable[[Port], list[PortEvent]],
-) -> None:
-    def check(step: int) -> tuple[Interruption, object, object]:
-        with stage() as on:
-            prepare(on)
-            interruption = attempt(lambda: retrieve(on.port), step)
-            return interruption, outcome(on.slots), SLOTS
+            return interruption, (outcome(on.users), outcome(on.slots)), (users, SLOTS)
 
     assert faults(check) == {}
 
 
 @pytest.mark.parametrize("prepare", [Stage.mix, Stage.queue_all])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_call_that_a_handler_ends_disturbs_no_other_event(
+def test_a_call_that_a_handler_ends_disturbs_no_other_event_and_costs_no_slot(
     stage: MakeStage,
     prepare: Callable[[Stage], list[str]],
     change: Callable[[Stage], object],
@@ -195,24 +187,7 @@ def test_a_call_that_a_handler_ends_disturbs_no_other_event(
             others = users
             if isinstance(users, list):
                 others = [user for user in users if user not in ("one", "new")]
-            return interruption, others, ["x", "other", "y"]
-
-    assert faults(check) == {}
-
-
-@pytest.mark.parametrize("prepare", [Stage.mix, Stage.queue_all])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_call_that_a_handler_ends_costs_no_slot(
-    stage: MakeStage,
-    prepare: Callable[[Stage], list[str]],
-    change: Callable[[Stage], object],
-) -> None:
-    def check(step: int) -> tuple[Interruption, object, object]:
-        with stage() as on:
-            prepare(on)
-            interruption = attempt(lambda: change(on), step)
-            on.port.alert(0)
-            return interruption, outcome(on.slots), SLOTS
+            return interruption, (others, outcome(on.slots)), (["x", "other", "y"], SLOTS)
 
     assert faults(check) == {}
 
@@ -260,7 +235,9 @@ def test_what_a_handler_sends_during_a_call_arrives(
     assert faults(check) == {}
 
 
-def test_a_send_that_a_handler_ends_leaves_waiting_threads_as_they_are(stage: MakeStage) -> None:
+def test_a_send_that_a_handler_ends_leaves_waiting_threads_as_they_are(
+    stage: MakeStage, every: int
+) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
             getters = [waiting(on.port.get), waiting(on.port.get)]
@@ -269,10 +246,12 @@ def test_a_send_that_a_handler_ends_leaves_waiting_threads_as_they_are(stage: Ma
             on.port.send(1)
             return interruption, outcome(lambda: [g.result(2).events for g in getters]), [1, 1]
 
-    assert faults(check) == {}
+    assert faults(check, every) == {}
 
 
-def test_an_alert_that_a_handler_ends_leaves_waiting_threads_as_they_are(stage: MakeStage) -> None:
+def test_an_alert_that_a_handler_ends_leaves_waiting_threads_as_they_are(
+    stage: MakeStage, every: int
+) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
             getters = [waiting(on.port.get), waiting(on.port.get)]
@@ -280,7 +259,7 @@ def test_an_alert_that_a_handler_ends_leaves_waiting_threads_as_they_are(stage: 
             on.port.alert(1)
             return interruption, outcome(lambda: [g.result(2).events for g in getters]), [1, 1]
 
-    assert faults(check) == {}
+    assert faults(check, every) == {}
 
 
 def test_a_wait_that_a_handler_ends_as_a_descriptor_becomes_ready_loses_nothing(
@@ -306,7 +285,7 @@ def test_a_wait_that_a_handler_ends_as_a_descriptor_becomes_ready_loses_nothing(
 
 
 def test_a_leader_whom_a_handler_ends_lets_callers_go(
-    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
@@ -326,11 +305,13 @@ def test_a_leader_whom_a_handler_ends_lets_callers_go(
             interruption = attempt(lambda: on.port.getn(2, 2, 0.02), step)
             return interruption, [outcome_of(caller) for caller in callers], [0] * len(callers)
 
-    assert faults(check) == {}
+    assert faults(check, every) == {}
 
 
 @pytest.mark.parametrize("leads", [True, False], ids=["leader", "follower"])
-def test_a_wait_that_a_handler_ends_leaves_another_waiting(stage: MakeStage, leads: bool) -> None:
+def test_a_wait_that_a_handler_ends_leaves_another_waiting(
+    stage: MakeStage, leads: bool, every: int
+) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
             on.port.associate(on.one, POLLIN, "one")
@@ -341,10 +322,10 @@ def test_a_wait_that_a_handler_ends_leaves_another_waiting(stage: MakeStage, lea
             on.other.send(b"x")
             return interruption, outcome(lambda: others[0].result(2).user), "one"
 
-    assert faults(check) == {}
+    assert faults(check, every) == {}
 
 
-def test_a_close_that_a_handler_ends_can_be_repeated(stage: MakeStage) -> None:
+def test_a_close_that_a_handler_ends_can_be_repeated(stage: MakeStage, every: int) -> None:
     def check(step: int) -> tuple[Interruption, object, object]:
         with stage() as on:
             on.mix()
@@ -354,4 +335,4 @@ def test_a_close_that_a_handler_ends_can_be_repeated(stage: MakeStage) -> None:
             on.port.close()
             return interruption, [outcome_of(getter) for getter in getters], [errno.EBADF] * 2
 
-    assert faults(check) == {}
+    assert faults(check, every) == {}

@@ -23,7 +23,7 @@ OnAlarm = Callable[[Callable[[], object], float], None]
 
 @pytest.fixture
 def seconds(scale: Seconds) -> float:
-    return scale(15, 100, 600) / 10
+    return scale(4, 50, 600) / 10
 
 
 @pytest.fixture
@@ -60,8 +60,9 @@ def stop() -> None:
 
 
 def test_what_handlers_send_during_all_sorts_of_calls_arrives_once(
-    port: Port, on_alarm: OnAlarm, seconds: float
+    port: Port, on_alarm: OnAlarm, scale: Seconds
 ) -> None:
+    seconds = scale(15, 100, 600) / 10
     numbers = count()  # a step of its own: a handler may be interrupted by the next signal
     straight = 0
 
