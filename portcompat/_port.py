@@ -2,9 +2,10 @@
 
 import errno
 import os
+import sys
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self, SupportsFloat, SupportsIndex
 
@@ -214,7 +215,9 @@ class Port:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_finalizing():  # the names of this module are gone, and the system closes the rest
+            return
         if id(self) in _open_ports:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()

@@ -91,9 +91,12 @@ class EventQueue:
         """Take back what was just appended to the inbox; False if it is no longer there."""
         inbox = self.inbox
         for place in range(len(inbox) - 1, -1, -1):
-            if inbox[place] is event:
-                del inbox[place]
-                return True
+            try:
+                if inbox[place] is event:
+                    del inbox[place]
+                    return True
+            except IndexError:  # a `get` without the lock has made it shorter
+                continue
         return False
 
     def take(self, limit: int, least: int = 0) -> list[PortEvent]:
