@@ -54,6 +54,11 @@ class Limits:
         with self._lock:
             self._ports -= 1
 
+    def forget_ports(self) -> None:
+        """In a fork child: none is left, and a thread that is not here may hold the lock."""
+        self._lock = Lock()
+        self._ports = 0
+
     def __repr__(self) -> str:
         return f"Limits(max_ports={self._max_ports}, max_events={self._max_events})"
 

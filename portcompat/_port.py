@@ -264,8 +264,8 @@ def _close_in_child() -> None:
         port = reference()
         if port is not None:
             port._backend.abandon(reason)
-            limits.dismiss_port()
     _open_ports.clear()
+    limits.forget_ports()
 
 
 if hasattr(os, "register_at_fork"):
