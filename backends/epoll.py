@@ -38,8 +38,8 @@ class EpollDriver(Driver):
     The kernel keeps a registration per (number, open file). So it outlives close() where a dup
     or a fork child keeps the file alive, and goes on reporting under the old number: that is why
     numbers have lives (`Renumbered`). EPOLL_CTL_MOD finds out for nothing whether a number still
-    means the same file: it answers ENOENT. To only ask, EPOLL_CTL_ADD is used, which answers
-    EEXIST and has no effect; a MOD would arm the descriptor.
+    means the same file: it answers ENOENT. To only ask about one that is armed, EPOLL_CTL_ADD is
+    used, which answers EEXIST and has no effect.
 
     `select.epoll` gives back the low 32 bits of what was registered with a descriptor, as a signed
     int, so a tagged token costs an `epoll_ctl` of our own but nothing when it is reported.
@@ -125,8 +125,15 @@ class EpollDriver(Driver):
                 if error.errno not in (errno.EBADF, errno.ENOENT, errno.EPERM):
                     raise
 
-    def current(self, fd: int) -> bool:
+    def current(self, fd: int, armed: bool = True) -> bool:
         if fd in self._known:
+            if not (armed or self._tagged or self._outer):
+                # Half the price, but it asks for EPOLLHUP and EPOLLERR: the kernel always does.
+                try:
+                    self._epoll.modify(fd, _ONESHOT)
+                except OSError:
+                    return False
+                return True
             if self._tagged and fd in self._tagged and not is_identity(fd, self._tagged[fd]):
                 return False  # an earlier life is back, whose registration still stands
             return is_registered(self._number, fd)

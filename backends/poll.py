@@ -67,7 +67,7 @@ class _PollingDriver(Driver):
             if self._waiting:
                 self.wake()
 
-    def current(self, fd: int) -> bool:
+    def current(self, fd: int, armed: bool = True) -> bool:
         return fd in self._identities and is_identity(fd, self._identities[fd])
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:

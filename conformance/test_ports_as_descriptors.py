@@ -211,6 +211,19 @@ def test_a_file_that_lives_on_in_a_dup_does_not_make_the_port_readable(port: Por
         assert poll(port, POLLIN, A_WHILE) == 0
 
 
+@rule("R072", "R108")
+def test_a_hang_up_after_the_event_was_retrieved_does_not_make_the_port_readable(
+    port: Port,
+) -> None:
+    with socket_pair() as (ours, theirs):
+        theirs.send(b"x")
+        port.associate(ours, POLLIN)
+        port.get(SOON)
+        port.fileno()
+        theirs.close()
+        assert not poll(port, POLLIN, A_WHILE)
+
+
 @rule("R072", "R109")
 def test_a_port_is_readable_when_a_regular_file_is_associated(port: Port) -> None:
     assert poll(port, POLLIN) == 0

@@ -32,7 +32,7 @@ class Association(Slot):
     def deliver(self) -> PortEvent | None:
         # The descriptor may have been closed while its event was queued, or, where a dup keeps
         # the file alive, even before it fired (R112, R114).
-        if not self.driver.current(self.fd):
+        if not self.driver.current(self.fd, armed=False):
             return None
         return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, self.user))
 
@@ -50,6 +50,7 @@ class Associations:
         "_by_token",
         "_driver",
         "_last_token",
+        "_look",
         "_queue",
         "_renumbered",
         "_used",
@@ -57,7 +58,8 @@ class Associations:
         "doubtful",
     )
 
-    def __init__(self, driver: Driver, queue: EventQueue) -> None:
+    def __init__(self, driver: Driver, queue: EventQueue, look: Callable[[], None]) -> None:
+        self._look = look  # queues what is ready now
         self._driver = driver
         self._queue = queue
         queue.slot_of = self._taken
@@ -69,22 +71,21 @@ class Associations:
         self.active = 0
         self.doubtful: set[int] = set()
 
-    def associate(
-        self, fd: int, events: int, user: object, look: Callable[[], None] | None
-    ) -> object:
+    def associate(self, fd: int, events: int, user: object, may_look: bool) -> object:
         """Watch `fd`; returns the user that is replaced.
 
-        `look` queues what is ready before this; it is None while somebody waits in the driver.
+        `may_look`: whether to queue what is ready before this; not while somebody waits in the
+        driver.
         """
         association = self._by_fd.get(fd)
         if association is None:
             self._require_room(fd)
             association = Association(self._driver, fd, self._token(fd))
         elif association.active:
-            if look is None:
-                self.doubtful.add(association.token)
+            if may_look:
+                self._look()  # its event, if there is one, makes way for those that came after it
             else:
-                look()  # its event, if it has one, leaves its place to those that came after it
+                self.doubtful.add(association.token)
         try:
             always = self._driver.arm(fd, events, association.token)
         except Renumbered:
@@ -114,15 +115,15 @@ class Associations:
             association.active = True
             self.active += 1
         if always:
-            if look is not None:
-                look()
+            if may_look:
+                self._look()
             self._fire(association, always)
         return replaced
 
     def dissociate(self, fd: int, waiting: bool) -> object:
         """Drop the association of `fd`; returns its user. Raises as R118 to R122 say."""
         association = self._by_fd.get(fd)
-        if association is not None and not self._driver.current(fd):
+        if association is not None and not self._driver.current(fd, association.active):
             self._lose(association)
             association = None
         if association is None:
@@ -150,7 +151,7 @@ class Associations:
             revents &= association.events | _UNASKED
             if not revents or token in self.doubtful:
                 self._arm_again(association)
-            elif certain and not self._driver.current(association.fd):
+            elif certain and not self._driver.current(association.fd, False):
                 self._lose(association)
             else:
                 self._fire(association, revents)
@@ -167,7 +168,7 @@ class Associations:
                 revents &= association.events | _UNASKED
                 if not revents:
                     self._arm_again(association)
-                elif current(association.fd):
+                elif current(association.fd, False):
                     events.append(
                         _new(PortEvent, (PORT_SOURCE_FD, association.fd, revents, association.user))
                     )
@@ -189,7 +190,7 @@ class Associations:
 
     def drop_closed(self) -> bool:
         """Find the descriptors that have been closed; whether there were any."""
-        closed = [a for a in self._by_fd.values() if not self._driver.current(a.fd)]
+        closed = [a for a in self._by_fd.values() if not self._driver.current(a.fd, a.active)]
         for association in closed:
             self._lose(association)
         return bool(closed)

@@ -42,7 +42,9 @@ class Engine(Turns, Backend):
     def associate(self, fd: int, events: int, user: object) -> None:
         if self._unseen and self._in_driver and self._inbox:
             self._call_leader()  # to queue what comes before that in the inbox, and this after it
-        with self._lock:
+        lock = self._lock
+        try:
+            lock.acquire()
             if self._busy or self.closed:
                 self._refuse()
             self._busy = True
@@ -50,12 +52,15 @@ class Engine(Turns, Backend):
             try:
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()
-                look = None if self._in_driver else self._look
-                replaced = self._associations.associate(fd, events, user, look)
+                replaced = self._associations.associate(fd, events, user, not self._in_driver)
                 self._unseen = True
             finally:
                 self._busy = False
                 self._catch_up()
+        except BaseException:
+            self._unlock()
+            raise
+        lock.release()
         del replaced  # its finalizer, if any, runs here: outside the lock
 
     def dissociate(self, fd: int) -> None:
@@ -79,38 +84,60 @@ class Engine(Turns, Backend):
 
     def _sent(self, event: PortEvent) -> None:
         """Look after an event in the inbox: there is no room for it, or somebody waits for it."""
-        queue = self._queue
-        with self._lock:
-            if self.closed:
-                queue.retract(event)
-                self._refuse()
-            if len(self._inbox) > queue.room:
-                freed = not self._busy and self._associations.drop_closed()
-                if not (freed and len(self._inbox) <= queue.room) and queue.retract(event):
-                    raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
-            if self._busy:
-                self._again = True
-                return
-            self._busy = True
-            try:
-                if self._unseen and self._in_driver:
-                    self._call()
-                elif self._unseen:
-                    self._look()
-            finally:
-                self._busy = False
-                self._catch_up(pay=False)
-            if not self._call_due:
-                return
-            self._wakers.append(None)
-        # Not under the lock: whom it wakes takes the lock first thing, and would sleep again.
+        lock = self._lock
+        wakes = False
         try:
-            self._pay()
+            try:
+                lock.acquire()
+                if self._alone and not (
+                    self._called or self._busy or len(self._inbox) > self._queue.room
+                ):
+                    self._called = wakes = True
+                    self._quiet = self._queue.room
+                else:
+                    wakes = self._settle_sent(event)
+                if wakes:
+                    self._wakers.append(None)
+            except BaseException:
+                if self._call_due and not wakes:
+                    self._pay()
+                self._unlock()
+                raise
+            lock.release()
         finally:
-            self._wakers.pop()
-            if self.closed:
-                with self._lock:
-                    self._close_driver()
+            if wakes:
+                # Not under the lock: whom it wakes takes that first thing, and would sleep again.
+                try:
+                    self._pay()
+                finally:
+                    self._wakers.pop()
+                    if self.closed:
+                        with lock:
+                            self._close_driver()
+
+    def _settle_sent(self, event: PortEvent) -> bool:
+        """`_sent` in the lock. Returns whether the leader is to be woken."""
+        queue = self._queue
+        if self.closed:
+            queue.retract(event)
+            self._refuse()
+        if len(self._inbox) > queue.room:
+            freed = not self._busy and self._associations.drop_closed()
+            if not (freed and len(self._inbox) <= queue.room) and queue.retract(event):
+                raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
+        if self._busy:
+            self._again = True
+            return False
+        self._busy = True
+        try:
+            if self._unseen and self._in_driver:
+                self._call()
+            elif self._unseen:
+                self._look()
+        finally:
+            self._busy = False
+            self._catch_up(pay=False)
+        return self._call_due
 
     def alert(self, flags: int, events: int, user: object) -> None:
         if self._unseen and self._in_driver:
@@ -157,15 +184,26 @@ class Engine(Turns, Backend):
     def getn(self, limit: int, want: int, timeout: float | None) -> list[PortEvent]:
         events: list[PortEvent] | None = None
         waiter: Waiter | None = None
+        alone = False
         try:
             if timeout == 0 and self._leader is not None and len(self._queue) < want:
                 self._call_leader()
-            with self._lock:
+            lock = self._lock
+            try:
+                lock.acquire()
                 if self._busy or self.closed:
                     self._refuse()
                 self._busy = True
                 try:
-                    if want == 0:
+                    if want == 1 and not (
+                        self._leader or self._alert or self._inbox or self._queue.line
+                    ):
+                        if self._associations.active:
+                            events = self._retrieve_ready(limit)
+                        if not events and timeout != 0:
+                            waiter = Waiter(1, limit)
+                            alone = self._go_in_alone(waiter)
+                    elif want == 0:
                         events = []
                     elif self._alert is not None:
                         events = [self._alert]
@@ -178,7 +216,12 @@ class Engine(Turns, Backend):
                                 self._go_in()
                 finally:
                     self._busy = False
-                    self._catch_up()
+                    if not alone or self._again:
+                        self._catch_up()
+            except BaseException:
+                self._unlock()
+                raise
+            lock.release()
             if waiter is not None:
                 events = self._wait(waiter, timeout)
         except BaseException:
@@ -194,8 +237,6 @@ class Engine(Turns, Backend):
         queue = self._queue
         looked = self._in_driver or not self._associations.active
         if not looked:
-            if want == 1 and not (queue.line or queue.inbox):
-                return self._retrieve_ready(limit, wait)
             self._unlooked += 1
             if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
                 self._look()
@@ -209,21 +250,19 @@ class Engine(Turns, Backend):
             events = queue.take(limit)
         return events
 
-    def _retrieve_ready(self, limit: int, wait: bool) -> list[PortEvent] | None:
+    def _retrieve_ready(self, limit: int) -> list[PortEvent]:
         """`_retrieve` of one when none is queued: the driver's report need not pass the queue."""
         self._unseen = False
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
-            if len(ready) > limit:
-                self._associations.admit(ready, self._shown is not None)
-                events = self._queue.take(limit)
-            else:
-                events = self._associations.collect(ready)
+            if len(ready) <= limit:
+                return self._associations.collect(ready)
+            self._associations.admit(ready, self._shown is not None)
+            return self._queue.take(limit)
         except BaseException:
             self._recover()
             raise
-        return events if events or not wait else None
 
     def pending(self) -> int:
         if self._leader is not None:
@@ -280,6 +319,7 @@ class Engine(Turns, Backend):
                 self._refuse()
             self.closed = True
             self._quiet = -1
+            self._alone = False
             self._plain = False
             dropped = [self._alert, *self._associations.clear(), *self._queue.clear()]
             self._alert = None

@@ -131,12 +131,8 @@ class EventQueue:
                     del line[0]
                     self.room += entry.source == PORT_SOURCE_USER
                     events.append(entry)
-            if inbox and len(events) < limit and self.room > 0:
-                count = min(len(inbox), limit - len(events), self.room)
-                try:
-                    events.extend(islice(self.sent, count))
-                except IndexError:  # a `get` without the lock was faster
-                    pass
+            if inbox and len(events) < limit:
+                self.take_sent(events, limit - len(events))
             if len(events) < least:
                 self.put_back(events)
                 events = []
@@ -147,6 +143,15 @@ class EventQueue:
             self.put_back(events)
             raise
         return events
+
+    def take_sent(self, events: list[PortEvent], limit: int) -> None:
+        """Move up to `limit` events from the inbox to `events`."""
+        if limit > 1 or self.room < 1:
+            limit = max(0, min(limit, self.room, len(self.inbox)))
+        try:
+            events.extend(islice(self.sent, limit))
+        except IndexError:  # a `get` without the lock was faster
+            pass
 
     def put_back(self, events: list[PortEvent]) -> None:
         """Put events that were taken and not delivered to the head again."""

@@ -67,6 +67,9 @@ class Turns:
     **Interruptions.** A signal handler may raise wherever Python looks for signals: as a function
     begins, as a loop turns, and after a call of C. What was taken is put back then, and what the
     driver had reported is asked for again (`_recover`, R134).
+    The calls that every loop makes take the lock by `acquire` and `release`, which cost half of a
+    `with`. `acquire` stands inside the `try`: a handler may raise as soon as it has the lock, or
+    while it waits for it (`_unlock`).
     """
 
     def __init__(self, driver: Driver, max_events: int) -> None:
@@ -80,7 +83,7 @@ class Turns:
         self._inbox = self._queue.inbox
         self._quiet = max_events
         self._plain = True  # nothing but messages is about: see `get`
-        self._associations = Associations(driver, self._queue)
+        self._associations = Associations(driver, self._queue, self._look)
         self._unseen = False
         self._unlooked = 0  # retrievals since the last look
         self._alert: PortEvent | None = None
@@ -88,6 +91,7 @@ class Turns:
         self._waiters: set[Waiter] = set()  # those of the ring, and those about to leave
         self._leader: Waiter | None = None
         self._in_driver = False
+        self._alone = False  # the leader is in the driver, alone, and was left alone since
         self._called = False  # the leader is to come out of the driver
         self._call_due = False  # and nobody has woken him yet
         self._wakers: list[None] = []  # one for each thread that wakes him outside the lock
@@ -125,6 +129,8 @@ class Turns:
                     break
             elif self._in_driver or self._take_lead(waiter):
                 ready = self._driver.wait(None if deadline is None else _span(deadline))
+                if events := self._come_out_alone(waiter, ready):
+                    return events
                 if self._come_out(waiter, ready, deadline):
                     break
         return self._leave(waiter)
@@ -153,12 +159,69 @@ class Turns:
         self._unlooked = 0
         self._in_driver = True
 
+    # A thread that waits for one event and is the only one, the usual case, takes a short way: it
+    # is the leader and all of the ring, so there is nobody to arrange things with. Any change that
+    # is caught up with meanwhile, but a send, ends that.
+
+    def _go_in_alone(self, waiter: Waiter) -> bool:
+        """In the lock: nobody waits and nothing is queued, and `waiter` is about to wait.
+
+        Returns whether that leaves nothing to catch up with.
+        """
+        waiter.leads = True
+        self._waiters.add(waiter)
+        self._ring.append(waiter)
+        self._leader = waiter
+        self._unseen = False
+        self._unlooked = 0
+        self._in_driver = True
+        if self._shown is not None:
+            return False
+        self._alone = True
+        self._quiet = 0 if self._queue.room > 0 else -1
+        return not self._inbox  # somebody may have sent before `_quiet` was lowered
+
+    def _come_out_alone(self, leader: Waiter, ready: list[tuple[int, int]]) -> list[PortEvent]:
+        """The leader is back; if he is alone and there are events, he leaves with them.
+
+        If not, what is in `ready` is still to be admitted.
+        """
+        events: list[PortEvent] = []
+        lock = self._lock
+        try:
+            lock.acquire()
+            if self._alone and len(ready) <= leader.limit:
+                self._busy = True
+                try:
+                    leader.outcome = events  # where they are found if this is interrupted
+                    if ready:
+                        events += self._associations.collect(ready)
+                        ready.clear()
+                    if self._inbox and not events:
+                        self._queue.take_sent(events, leader.limit)
+                    if events:
+                        self._ring.clear()
+                        self._waiters.clear()
+                        self._leader = None
+                        self._alone = self._in_driver = self._called = self._call_due = False
+                    else:
+                        leader.outcome = None
+                finally:
+                    self._busy = False
+                    if events or self._again:
+                        self._catch_up()
+        except BaseException:
+            self._unlock()
+            raise
+        lock.release()
+        return events
+
     def _come_out(
         self, leader: Waiter, ready: list[tuple[int, int]], deadline: float | None
     ) -> bool:
         """The leader is back from the driver. Returns whether his wait is over; else he goes in."""
         with self._lock:
-            self._in_driver = self._called = self._call_due = False
+            self._alone = self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
                 self._associations.admit(ready, self._shown is not None)
@@ -196,6 +259,7 @@ class Turns:
                     self._busy = False
                     self._catch_up()
                 return
+            self._alone = False
             caller = Lock()
             caller.acquire()
             self._callers.append(caller)
@@ -216,6 +280,7 @@ class Turns:
         """
         with self._lock:
             led = self._leader is waiter
+            self._alone = False
             self._waiters.discard(waiter)
             if waiter in self._ring:
                 self._ring.remove(waiter)
@@ -272,6 +337,11 @@ class Turns:
         except BaseException:  # of a signal handler: nobody may be left asleep for it
             self._driver.wake()
             raise
+
+    def _unlock(self) -> None:
+        """Release the lock on the way of an exception, which may have come instead of the lock."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock.release()
 
     def _close_driver(self) -> None:
         """Close it unless somebody is in it; whoever comes out of it sees to that again."""
@@ -330,6 +400,7 @@ class Turns:
             self._plain = not (self._associations.active or queue.line or self._alert)
             if not self._again:
                 return
+        self._alone = False
         while True:
             self._busy = True
             try:

@@ -119,8 +119,12 @@ class Driver(ABC):
         """Forget `fd`. A number that is unknown or closed is no error."""
 
     @abstractmethod
-    def current(self, fd: int) -> bool:
-        """Whether `fd` is still the open file that it was when last armed (R112-R115)."""
+    def current(self, fd: int, armed: bool = True) -> bool:
+        """Whether `fd` is still the open file that it was when last armed (R112-R115).
+
+        `armed`: whether it still is. If it is not, asking may make `wait` return its token once
+        more, which means nothing then.
+        """
 
     @abstractmethod
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:

@@ -69,7 +69,7 @@ class ScriptedDriver(Driver):
         self.calls.append(("disarm", fd))
         self.armed.pop(fd, None)
 
-    def current(self, fd: int) -> bool:
+    def current(self, fd: int, armed: bool = True) -> bool:
         return fd not in self._gone and fd not in self._renumbered
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
