@@ -28,7 +28,7 @@ def describe(name: str) -> tuple[str, frozenset[str]]:
         return info.mode, info.features
     try:
         with Port(name) as port:
-            return port._backend.mode, port.features
+            return port.mode, port.features
     except OSError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
             missing = error.__cause__.name or ""

@@ -226,7 +226,7 @@ class Engine(Turns, Backend):
                 events = self._wait(waiter, timeout)
         except BaseException:
             if waiter is not None:
-                self._leave(waiter, interrupted=True)
+                self._be_taken_away(waiter)
             elif events:
                 self._give_back(events)
             raise

@@ -21,6 +21,7 @@ from portcompat._checks import (
 from portcompat._constants import PORT_ALERT_SET
 from portcompat._events import PortEvent, PortTimeout
 from portcompat._limits import limits
+from portcompat.abc import Mode
 
 _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
@@ -193,6 +194,12 @@ class Port:
     def backend(self) -> str:
         """The name of the backend."""
         return self._name
+
+    @property
+    def mode(self) -> Mode:
+        """How the backend does it: "native", the kernel has ports; "emulated"; "loopback", the
+        backend of another system over an imitation of that system's calls."""
+        return self._backend.mode
 
     @property
     def features(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from portcompat._constants import PORT_SOURCE_USER
+from portcompat._constants import PORT_SOURCE_ALERT, PORT_SOURCE_USER
 from portcompat._events import PortEvent
 
 
@@ -154,14 +154,24 @@ class EventQueue:
             pass
 
     def put_back(self, events: list[PortEvent]) -> None:
-        """Put events that were taken and not delivered to the head again."""
-        for event in reversed(events):
+        """Put events that were taken and not delivered to the head again; `events` gets empty.
+
+        An alert never was in the queue (R176). If a signal handler raises, `events` holds what is
+        still to be put back: there is no call between the two steps of each.
+        """
+        line = self.line
+        while events:
+            event = events[-1]
             if event.source == PORT_SOURCE_USER:
+                del events[-1]
                 self.room -= 1
-                self.line.appendleft(event)
-            elif (slot := self.slot_of(event)) is not None:
+                line.appendleft(event)
+                continue
+            slot = None if event.source == PORT_SOURCE_ALERT else self.slot_of(event)
+            del events[-1]
+            if slot is not None:
                 slot.queued = True
-                self.line.appendleft(slot)
+                line.appendleft(slot)
 
     def clear(self) -> list[object]:
         """Drop everything, the port is closing; returns it, to be let go elsewhere."""

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Final, NoReturn
 
 from portcompat._associations import Associations
-from portcompat._constants import PORT_SOURCE_ALERT
 from portcompat._events import PortEvent
 from portcompat._queue import EventQueue
 from portcompat.abc import Driver
@@ -280,6 +279,13 @@ class Turns:
         """
         with self._lock:
             led = self._leader is waiter
+            if led and interrupted and not self.closed:
+                self._in_driver = False
+                self._busy = True
+                try:
+                    self._recover()
+                finally:
+                    self._busy = False
             self._alone = False
             self._waiters.discard(waiter)
             if waiter in self._ring:
@@ -297,11 +303,9 @@ class Turns:
             self._busy = True
             try:
                 if interrupted:
-                    if led and not self.closed:  # the driver's report is lost with the exception
-                        self._recover()
                     if isinstance(waiter.outcome, list):
                         self._quiet = -1
-                        self._queue.put_back(_deliverable(waiter.outcome))
+                        self._queue.put_back(waiter.outcome)
                         waiter.outcome = None
                 elif waiter.outcome is None:  # time is up: fewer are better than none (R151)
                     waiter.outcome = self._queue.take(waiter.limit)
@@ -316,6 +320,14 @@ class Turns:
         if isinstance(waiter.outcome, OSError) and not interrupted:
             raise waiter.outcome
         return waiter.outcome if isinstance(waiter.outcome, list) else []
+
+    def _be_taken_away(self, waiter: Waiter) -> None:
+        """Leave with the exception of a signal handler; the next handler may raise meanwhile."""
+        try:
+            self._leave(waiter, interrupted=True)
+        except BaseException:
+            self._leave(waiter, interrupted=True)
+            raise
 
     def _wake(self, waiter: Waiter) -> None:
         """Let the waiter find his outcome."""
@@ -352,8 +364,13 @@ class Turns:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
         with self._lock:
             self._quiet = -1
-            self._queue.put_back(_deliverable(events))
-            self._catch_up()
+            try:
+                self._queue.put_back(events)
+            except BaseException:  # of the next handler
+                self._queue.put_back(events)
+                raise
+            finally:
+                self._catch_up()
 
     # Inside the lock
 
@@ -477,8 +494,3 @@ def _let_go(follower: Waiter) -> None:
 
 def _is_over(deadline: float | None) -> bool:
     return deadline is not None and monotonic() >= deadline
-
-
-def _deliverable(events: list[PortEvent]) -> list[PortEvent]:
-    """What belongs into the queue; an alert never was in it (R176)."""
-    return [event for event in events if event.source != PORT_SOURCE_ALERT]

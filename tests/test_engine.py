@@ -2,7 +2,8 @@
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -223,3 +224,72 @@ def test_an_abandoned_port_says_why(driver: ScriptedDriver) -> None:
             call()
         assert error.value.errno == errno.EBADF
     assert driver.closed
+
+
+class Twice(Exception):
+    """What the second of two handlers raises."""
+
+
+def raise_once(step: Callable[..., object]) -> Callable[..., object]:
+    """`step`, after which a handler raises the first time."""
+    done: list[None] = []
+
+    def interrupted(*arguments: object) -> object:
+        result = step(*arguments)
+        if not done:
+            done.append(None)
+            raise Twice
+        return result
+
+    return interrupted
+
+
+@pytest.mark.parametrize("came_out", [False, True])
+@pytest.mark.parametrize("step", ["arm", "slot_of", "_dismiss_callers", "_catch_up"])
+def test_a_second_exception_while_the_first_is_put_right(
+    engine: Engine,
+    driver: ScriptedDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    came_out: bool,
+) -> None:
+    """R134: nothing is lost, nobody is left among those who wait, the lead is passed on."""
+    engine.associate(7, POLLIN, "seven")
+    engine.associate(8, POLLIN, "eight")
+    wait, come_out = driver.wait, engine._come_out
+
+    def interrupt() -> None:
+        monkeypatch.undo()
+        owner = next(o for o in (driver, engine, engine._queue) if hasattr(o, step))
+        if hasattr(owner, "__dict__"):
+            monkeypatch.setattr(owner, step, raise_once(getattr(owner, step)))
+        else:
+            engine._queue.slot_of = raise_once(engine._queue.slot_of)  # type: ignore[assignment]
+        raise KeyboardInterrupt
+
+    def interrupted_wait(timeout: float | None) -> list[tuple[int, int]]:
+        if timeout == 0:
+            return wait(timeout)
+        if not came_out:
+            interrupt()
+        driver.report(7, POLLIN)
+        driver.report(8, POLLIN)
+        return wait(timeout)
+
+    def interrupted_come_out(*arguments: Any) -> bool:
+        over = come_out(*arguments)
+        assert over
+        interrupt()
+        return over
+
+    monkeypatch.setattr(driver, "wait", interrupted_wait)
+    monkeypatch.setattr(engine, "_come_out", interrupted_come_out)
+    with pytest.raises((KeyboardInterrupt, Twice)):
+        engine.getn(2, 2, None)
+    monkeypatch.undo()
+    assert not engine._waiters
+    assert engine._leader is None
+    if not came_out:
+        driver.report(7, POLLIN)
+        driver.report(8, POLLIN)
+    assert {event.user for event in engine.getn(9, 2, 5)} == {"seven", "eight"}
