@@ -130,8 +130,9 @@ def _port(number: int) -> Port:
     found = _numbered.get(number)
     if found is not None and _is_number_of(found, number):
         return found
-    if found is not None:  # closed with os.close
-        _drop(number, found)
+    if found is not None:
+        found._backend.require_open()  # in a fork child it is the parent's, and the error says so
+        _drop(number, found)  # closed with os.close
     for port in list(_numbered.values()):  # a dup
         if _is_number_of(port, number):
             return port
@@ -144,6 +145,8 @@ def _drop(number: int, port: Port) -> None:
     """`number` is closed: go on under the number of a dup, or close the port."""
     if _numbered.pop(number, None) is not port:
         return  # another thread saw it too
+    if port.closed:  # it was the parent's
+        return
     for other in _open_descriptors():
         if other != port.fileno() and _is_number_of(port, other):
             _numbered[other] = port
@@ -176,3 +179,13 @@ def _check_source(source: SupportsIndex) -> None:
         raise OSError(errno.ENOTSUP, "portcompat has no file events yet")
     if kind != PORT_SOURCE_FD:
         raise OSError(errno.EINVAL, f"source {kind} cannot be associated: take PORT_SOURCE_FD")
+
+
+def _renew_in_child() -> None:
+    """A thread that is not here may have held the lock."""
+    global _closing
+    _closing = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_in_child)
