@@ -2,11 +2,12 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from portcompat import (
+    Port,
     _functions,
     limits,
     port_close,
@@ -17,6 +18,7 @@ from portcompat import (
 )
 from portcompat.conformance._descriptors import SOON
 from portcompat.conformance._fork import in_fork_child
+from portcompat.conformance._threads import Call, in_thread
 from tests.locks import held_elsewhere
 
 
@@ -34,6 +36,69 @@ def use_a_port() -> None:
     assert port_get(own, SOON).events == 1
     port_close(own)
     assert limits.ports == 0
+
+
+def test_the_list_of_descriptors_is_not_taken_for_what_the_number_of_a_closed_port_is_now(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    number = port_create()
+    senders: list[Call[None]] = []
+    listdir = os.listdir
+
+    def list_under_that_number(path: str) -> list[str]:
+        listing = os.open(path, os.O_RDONLY)
+        if listing != number:
+            os.dup2(listing, number)
+            os.close(listing)
+        try:
+            senders.append(in_thread(lambda: port_send(number, 1)))
+            senders[0].at_rest()
+            return listdir(path)
+        finally:
+            os.close(number)
+
+    monkeypatch.setattr(os, "listdir", list_under_that_number)
+    port_close(number)
+    with pytest.raises(OSError, match="not open") as error:
+        senders[0].result()
+    assert error.value.errno == errno.EBADF
+
+
+def close_with_os_close_and_ask(number: int) -> None:
+    os.close(number)
+    with pytest.raises(OSError, match="not open"):
+        port_send(number, 1)
+
+
+def close_twice(number: int) -> None:
+    os.close(number)
+    with pytest.raises(OSError, match="not open"):
+        port_close(number)
+
+
+@pytest.mark.parametrize("end", [port_close, close_with_os_close_and_ask, close_twice])
+def test_nothing_is_locked_while_a_port_is_closed_and_waits_for_its_threads(
+    backend: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[int], None]
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    number = port_create()
+    locked: list[bool] = []
+    close = Port.close
+
+    def is_locked() -> bool:
+        if not _functions._closing.acquire(blocking=False):
+            return True
+        _functions._closing.release()
+        return False
+
+    def look_and_close(port: Port) -> None:
+        locked.append(in_thread(is_locked).result())
+        close(port)
+
+    monkeypatch.setattr(Port, "close", look_and_close)
+    end(number)
+    assert locked == [False]
 
 
 @pytest.mark.usefixtures("number")
