@@ -1,10 +1,20 @@
-"""Fixtures that several modules of the suite share: descriptors that are closed while watched."""
+"""Fixtures that several modules of the suite share."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from portcompat import port_close, port_create
 from portcompat.conformance._lives import Kind, Life
+
+
+@pytest.fixture
+def number(backend: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A port by its C names."""
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    number = port_create()
+    yield number
+    port_close(number)
 
 
 @pytest.fixture(params=["socket", "pipe"])

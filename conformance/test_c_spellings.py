@@ -36,6 +36,7 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON, closed_number, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._threads import in_thread, waiting
 
 Create = Callable[[], int]
@@ -85,15 +86,6 @@ def create(backend: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Create]:
 def number(create: Create) -> int:
     """A port."""
     return create()
-
-
-def errno_of(call: Callable[..., object], *arguments: Any) -> int | None:
-    """The errno with which the call fails, or None."""
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 @rule("R051", "R067")

@@ -10,19 +10,12 @@ import pytest
 from portcompat import POLLIN, POLLOUT, PORT_SOURCE_FD, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import fork_child_that_holds_everything, in_fork_child
 from portcompat.conformance._lives import Life
 from portcompat.conformance._threads import waiting
 
 MakePort = Callable[..., Port]
-
-
-def errno_of_dissociate(port: Port, number: int) -> int | None:
-    try:
-        port.dissociate(number)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 @rule("R112", "R114")
@@ -139,7 +132,7 @@ def test_dup2_over_it_is_a_close(port: Port, life: Life, next_life: Life) -> Non
     os.dup2(next_life.number, life.number)
     assert port.pending() == 0
     assert port.getn(2, 1, A_WHILE) == []
-    assert errno_of_dissociate(port, life.number) == errno.ENOENT
+    assert errno_of(port.dissociate, life.number) == errno.ENOENT
 
 
 @rule("R113")

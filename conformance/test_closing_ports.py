@@ -26,6 +26,7 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import in_fork_child
 from portcompat.conformance._threads import Call, in_thread, waiting
 
@@ -47,14 +48,6 @@ CALLS: dict[str, Callable[[Port], object]] = {
     "pending": lambda port: port.pending(),
     "fileno": lambda port: port.fileno(),
 }
-
-
-def errno_of(call: Callable[[], object]) -> int | None:
-    try:
-        call()
-    except OSError as error:
-        return error.errno
-    return None
 
 
 def errno_of_each(calls: list[Call[Any]]) -> list[int | None]:

@@ -3,7 +3,7 @@
 import errno
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,51 +12,27 @@ from portcompat import (
     EBADFD,
     POLLIN,
     POLLOUT,
-    PORT_SOURCE_AIO,
-    PORT_SOURCE_ALERT,
     PORT_SOURCE_FD,
-    PORT_SOURCE_MQ,
-    PORT_SOURCE_TIMER,
-    PORT_SOURCE_USER,
     Port,
     PortEvent,
     port_associate,
-    port_close,
-    port_create,
     port_dissociate,
     port_getn,
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, pipe, socket_pair
+from portcompat.conformance._errors import WRONG_SOURCES, errno_of
 
 MakePort = Callable[..., Port]
 
 INT_MAX = 0x7FFF_FFFF
 
 
-@pytest.fixture
-def number(backend: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A port in the C spelling."""
-    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
-    number = port_create()
-    yield number
-    port_close(number)
-
-
-def errno_of(port: Port, thing: Any) -> int | None:
-    """What dissociating says, or None if it goes well."""
-    try:
-        port.dissociate(thing)
-    except OSError as error:
-        return error.errno
-    return None
-
-
 @rule("R053", "R119")
 def test_what_has_not_fired_is_removed(port: Port) -> None:
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN)
-        assert errno_of(port, ours) is None
+        assert errno_of(port.dissociate, ours) is None
         theirs.send(b"x")
         assert port.pending() == 0
         assert port.getn(2, 1, A_WHILE) == []
@@ -74,7 +50,7 @@ def test_an_event_not_retrieved_is_removed_too(port: Port) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLOUT)
         assert port.pending() == 1
-        assert errno_of(port, ours) is None
+        assert errno_of(port.dissociate, ours) is None
         assert port.pending() == 0
         assert port.getn(2, 1, A_WHILE) == []
 
@@ -102,8 +78,8 @@ def test_after_retrieval_it_is_enoent(port: Port) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLOUT)
         port.get(SOON)
-        assert errno_of(port, ours) == errno.ENOENT
-        assert errno_of(port, ours) == errno.ENOENT
+        assert errno_of(port.dissociate, ours) == errno.ENOENT
+        assert errno_of(port.dissociate, ours) == errno.ENOENT
 
 
 @rule("R079", "R121")
@@ -112,7 +88,7 @@ def test_after_retrieval_it_frees_the_slot_all_the_same(make_port: MakePort) -> 
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLOUT)
         port.get(SOON)
-        assert errno_of(port, ours) == errno.ENOENT
+        assert errno_of(port.dissociate, ours) == errno.ENOENT
         port.associate(theirs, POLLOUT)
         assert port.get(SOON).object == theirs.fileno()
 
@@ -123,7 +99,7 @@ def test_one_associated_again_after_retrieval_is_removed(port: Port) -> None:
         port.associate(ours, POLLOUT)
         port.get(SOON)
         port.associate(ours, POLLIN)
-        assert errno_of(port, ours) is None
+        assert errno_of(port.dissociate, ours) is None
         theirs.send(b"x")
         assert port.getn(2, 1, A_WHILE) == []
 
@@ -132,33 +108,33 @@ def test_one_associated_again_after_retrieval_is_removed(port: Port) -> None:
 def test_the_second_time_it_is_enoent(port: Port) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
-        assert errno_of(port, ours) is None
-        assert errno_of(port, ours) == errno.ENOENT
+        assert errno_of(port.dissociate, ours) is None
+        assert errno_of(port.dissociate, ours) == errno.ENOENT
 
 
 @rule("R118")
 def test_on_a_port_without_associations_it_is_enoent(port: Port) -> None:
     with socket_pair() as (ours, _):
-        assert errno_of(port, ours) == errno.ENOENT
+        assert errno_of(port.dissociate, ours) == errno.ENOENT
 
 
 @rule("R118")
 def test_on_a_port_without_associations_a_closed_object_is_enoent(port: Port) -> None:
-    assert errno_of(port, closed_number()) == errno.ENOENT
+    assert errno_of(port.dissociate, closed_number()) == errno.ENOENT
 
 
 @rule("R118", "R122")
 def test_an_open_object_never_associated_is_enoent(port: Port) -> None:
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN)
-        assert errno_of(port, theirs) == errno.ENOENT
+        assert errno_of(port.dissociate, theirs) == errno.ENOENT
 
 
 @rule("R065", "R118")
 def test_a_closed_object_is_ebadfd_once_the_port_has_associations(port: Port) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
-        assert errno_of(port, closed_number()) == EBADFD
+        assert errno_of(port.dissociate, closed_number()) == EBADFD
 
 
 @rule("R065", "R118")
@@ -166,7 +142,7 @@ def test_a_closed_object_is_ebadfd_once_the_port_has_had_associations(port: Port
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
         port.dissociate(ours)
-        assert errno_of(port, closed_number()) == EBADFD
+        assert errno_of(port.dissociate, closed_number()) == EBADFD
 
 
 @rule("R112", "R118")
@@ -175,14 +151,14 @@ def test_an_object_closed_since_its_association_is_ebadfd(port: Port) -> None:
         number = ours.fileno()
         port.associate(number, POLLIN)
         ours.close()
-        assert errno_of(port, number) == EBADFD
-        assert errno_of(port, number) == EBADFD
+        assert errno_of(port.dissociate, number) == EBADFD
+        assert errno_of(port.dissociate, number) == EBADFD
 
 
 @rule("R118")
 @pytest.mark.parametrize("wild", [-1, -0x8000_0000, INT_MAX + 1, 2**64 - 1, 2**200])
 def test_an_object_that_no_descriptor_can_be_is_ebadfd(port: Port, wild: int) -> None:
-    assert errno_of(port, wild) == EBADFD
+    assert errno_of(port.dissociate, wild) == EBADFD
 
 
 @rule("R118")
@@ -190,7 +166,7 @@ def test_a_closed_socket_is_ebadfd(port: Port) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
         ours.close()
-        assert errno_of(port, ours) == EBADFD
+        assert errno_of(port.dissociate, ours) == EBADFD
 
 
 @rule("R118")
@@ -198,7 +174,7 @@ def test_a_closed_file_is_ebadfd(port: Port) -> None:
     with pipe() as (reader, _):
         port.associate(reader, POLLIN)
         reader.close()
-        assert errno_of(port, reader) == EBADFD
+        assert errno_of(port.dissociate, reader) == EBADFD
 
 
 @rule("R053", "R064")
@@ -207,8 +183,8 @@ def test_a_closed_port_is_ebadf(make_port: MakePort) -> None:
     with socket_pair() as (ours, _):
         port.associate(ours, POLLIN)
         port.close()
-        assert errno_of(port, ours) == errno.EBADF
-        assert errno_of(port, closed_number()) == errno.EBADF
+        assert errno_of(port.dissociate, ours) == errno.EBADF
+        assert errno_of(port.dissociate, closed_number()) == errno.EBADF
 
 
 @rule("R053", "R064", "R065")
@@ -240,17 +216,7 @@ def test_the_c_spelling_takes_port_source_object(number: int) -> None:
 @rule("R053", "R122")
 @pytest.mark.parametrize(
     "source",
-    [
-        0,
-        PORT_SOURCE_AIO,
-        PORT_SOURCE_TIMER,
-        PORT_SOURCE_USER,
-        PORT_SOURCE_ALERT,
-        PORT_SOURCE_MQ,
-        8,
-        -1,
-        INT_MAX,
-    ],
+    WRONG_SOURCES,
 )
 def test_a_source_that_takes_no_association_is_einval(number: int, source: int) -> None:
     with socket_pair() as (ours, _):
@@ -289,7 +255,7 @@ def test_associate_and_dissociate_tell_a_descriptor_from_none(port: Port) -> Non
     with pipe() as (reader, writer):
         for end in (reader, writer):
             port.associate(end, POLLIN)
-            assert errno_of(port, end) is None
+            assert errno_of(port.dissociate, end) is None
 
 
 @rule("R053")

@@ -9,6 +9,7 @@ import pytest
 from portcompat import POLLIN, POLLOUT, PORT_SOURCE_FD, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, pipe
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import fork_child_that_holds_everything
 from portcompat.conformance._lives import Kind, Life
 from portcompat.conformance._threads import waiting
@@ -28,14 +29,6 @@ class Reused:
         os.close(self.number)
 
 
-def errno_of_dissociate(port: Port, number: int) -> int | None:
-    try:
-        port.dissociate(number)
-    except OSError as error:
-        return error.errno
-    return None
-
-
 @rule("R115")
 def test_a_number_used_again_starts_with_no_association(
     port: Port, life: Life, next_life: Life, keep_dup: bool
@@ -46,7 +39,7 @@ def test_a_number_used_again_starts_with_no_association(
         next_life.feed()
         assert port.pending() == 0
         assert port.getn(2, 1, A_WHILE) == []
-        assert errno_of_dissociate(port, life.number) == errno.ENOENT
+        assert errno_of(port.dissociate, life.number) == errno.ENOENT
 
 
 @rule("R115")
@@ -70,7 +63,7 @@ def test_a_number_used_again_is_not_associated_for_dissociate(
     port.associate(life, POLLIN)
     life.close(keep_dup=keep_dup)
     with Reused(life.number, next_life):
-        assert errno_of_dissociate(port, life.number) == errno.ENOENT
+        assert errno_of(port.dissociate, life.number) == errno.ENOENT
 
 
 @rule("R114", "R115")
@@ -185,33 +178,30 @@ def test_a_thread_that_waits_is_not_told_of_a_number_used_again(
         assert [event.user for event in waiter.result()] == ["and nothing else"]
 
 
-@rule("R115")
-@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this host has no eventfd(2)")
-def test_a_number_used_again_by_an_eventfd_after_an_eventfd(port: Port) -> None:
-    number, spare = os.eventfd(1), os.eventfd(1)
+def events_after_reuse(port: Port, number: int, another: int) -> list[PortEvent]:
+    """Associate `number`, which is ready, and make it a descriptor of what `another` is; closes
+    both."""
     try:
         port.associate(number, POLLIN)
         assert port.pending() == 1
         os.close(number)
-        os.dup2(spare, number)
-        assert port.getn(2, 1, A_WHILE) == []
+        os.dup2(another, number)
+        return port.getn(2, 1, A_WHILE)
     finally:
-        os.close(spare)
+        os.close(another)
         os.close(number)
+
+
+@rule("R115")
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="this host has no eventfd(2)")
+def test_a_number_used_again_by_an_eventfd_after_an_eventfd(port: Port) -> None:
+    assert events_after_reuse(port, os.eventfd(1), os.eventfd(1)) == []
 
 
 @rule("R115")
 def test_a_number_used_again_by_the_same_regular_file(port: Port) -> None:
-    number, spare = os.open(__file__, os.O_RDONLY), os.open(__file__, os.O_RDONLY)
-    try:
-        port.associate(number, POLLIN)
-        assert port.pending() == 1
-        os.close(number)
-        os.dup2(spare, number)
-        assert port.getn(2, 1, A_WHILE) == []
-    finally:
-        os.close(spare)
-        os.close(number)
+    number, another = (os.open(__file__, os.O_RDONLY) for _ in range(2))
+    assert events_after_reuse(port, number, another) == []
 
 
 @rule("R115")
@@ -222,6 +212,6 @@ def test_a_number_goes_from_one_end_of_a_pipe_to_the_other(port: Port) -> None:
             port.associate(number, POLLIN | POLLOUT)
             os.dup2(writer.fileno(), number)
             assert port.getn(2, 1, A_WHILE) == []
-            assert errno_of_dissociate(port, number) == errno.ENOENT
+            assert errno_of(port.dissociate, number) == errno.ENOENT
         finally:
             os.close(number)

@@ -21,7 +21,11 @@ Timeout = SupportsFloat | SupportsIndex | None
 
 
 _numbered: dict[int, Port] = {}
-_closing = RLock()  # of several threads that close a number one does
+
+# Held while a number is closed: of several threads one does it, and nobody asks what the number is
+# while the list of descriptors, which is one itself, may stand under it. Never held while a port
+# is closed, which waits for other threads.
+_closing = RLock()
 
 
 def port_create() -> int:
@@ -35,10 +39,12 @@ def port_create() -> int:
     except BaseException:
         port.close()
         raise
-    former = _numbered.get(number)
-    if former is not None:  # its number was closed with os.close
-        _drop(number, former)
-    _numbered[number] = port
+    with _closing:
+        former = _numbered.get(number)
+        unused = former is not None and _forget(number, former)
+        _numbered[number] = port
+    if former is not None and unused:  # its number was closed with os.close
+        former.close()
     return number
 
 
@@ -47,10 +53,15 @@ def port_close(port: int) -> None:
 
     With the last number of several that dup(2) made; until then the port lives on (R067).
     """
-    with _closing:
+    while True:
         found = _port(port)
-        os.close(port)
-        _drop(port, found)
+        with _closing:
+            if _is_number_of(found, port):  # no other thread was faster
+                os.close(port)
+                unused = _forget(port, found)
+                break
+    if unused:
+        found.close()
 
 
 def port_associate(
@@ -130,25 +141,35 @@ def _port(number: int) -> Port:
     found = _numbered.get(number)
     if found is not None and _is_number_of(found, number):
         return found
-    if found is not None:  # closed with os.close
-        _drop(number, found)
-    for port in list(_numbered.values()):  # a dup
-        if _is_number_of(port, number):
-            return port
-    if _is_open(number):
-        raise OSError(EBADFD, f"descriptor {number} is not a port")
-    raise OSError(errno.EBADF, f"port {number} is not open")
+    unused = False
+    try:
+        with _closing:
+            if found is not None:
+                found._backend.require_open()  # in a fork child it is the parent's: says so
+                unused = _forget(number, found)  # closed with os.close
+            for port in list(_numbered.values()):  # a dup
+                if _is_number_of(port, number):
+                    return port
+            if _is_open(number):
+                raise OSError(EBADFD, f"descriptor {number} is not a port")
+            raise OSError(errno.EBADF, f"port {number} is not open")
+    finally:
+        if found is not None and unused:
+            found.close()
 
 
-def _drop(number: int, port: Port) -> None:
-    """`number` is closed: go on under the number of a dup, or close the port."""
-    if _numbered.pop(number, None) is not port:
-        return  # another thread saw it too
+def _forget(number: int, port: Port) -> bool:
+    """`number` is closed. Returns whether the port has no other; else it goes on under that."""
+    if _numbered.get(number) is not port:
+        return False  # another thread saw it too
+    _numbered.pop(number, None)  # a signal handler may have done so just now
+    if port.closed:  # it was the parent's
+        return False
     for other in _open_descriptors():
         if other != port.fileno() and _is_number_of(port, other):
             _numbered[other] = port
-            return
-    port.close()
+            return False
+    return True
 
 
 def _is_number_of(port: Port, number: int) -> bool:
@@ -176,3 +197,13 @@ def _check_source(source: SupportsIndex) -> None:
         raise OSError(errno.ENOTSUP, "portcompat has no file events yet")
     if kind != PORT_SOURCE_FD:
         raise OSError(errno.EINVAL, f"source {kind} cannot be associated: take PORT_SOURCE_FD")
+
+
+def _renew_in_child() -> None:
+    """A thread that is not here may have held the lock."""
+    global _closing
+    _closing = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_in_child)

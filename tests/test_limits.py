@@ -8,6 +8,8 @@ import pytest
 
 from portcompat import Port, limits
 from portcompat._limits import Limits
+from portcompat.conformance._fork import in_fork_child
+from tests.locks import held_elsewhere
 
 
 @pytest.fixture
@@ -68,6 +70,20 @@ def test_a_limit_holds_for_ports_that_are_made_after_it_was_set(backend: str) ->
         limits.max_events = 3
         with Port(backend) as after:
             assert (before.max_events, after.max_events) == (65536, 3)
+
+
+def test_in_a_child_no_port_is_counted_whoever_held_the_lock_at_the_fork(backend: str) -> None:
+    def child() -> None:
+        counts = [limits.ports]
+        with Port(backend):
+            counts.append(limits.ports)
+        counts.append(limits.ports)
+        assert counts == [0, 1, 0]
+
+    with Port(backend), held_elsewhere(limits._lock):
+        before = limits.ports
+        in_fork_child(child)
+        assert limits.ports == before
 
 
 def test_the_limits_print_themselves() -> None:

@@ -1,5 +1,8 @@
 """The queue of a port, by itself."""
 
+from collections import deque
+from typing import SupportsIndex
+
 import pytest
 
 from portcompat import PORT_SOURCE_FD, PORT_SOURCE_USER, PortEvent
@@ -127,6 +130,32 @@ def test_what_is_retracted_is_that_very_message(queue: EventQueue) -> None:
     assert queue.retract(equal)
     assert not queue.retract(equal)
     assert queue.inbox[0] is first
+
+
+class Hurried(deque[PortEvent]):
+    """An inbox from which another thread takes some, without the lock, as one looks into it."""
+
+    to_take = 0
+
+    def __getitem__(self, place: SupportsIndex) -> PortEvent:  # type: ignore[override]
+        while self.to_take:
+            self.to_take -= 1
+            self.popleft()
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_retracting_bears_a_get_that_is_faster(queue: EventQueue, place: int, taken: int) -> None:
+    messages = [message(number) for number in range(4)]
+    inbox = Hurried(messages)
+    inbox.to_take = taken
+    queue.inbox = inbox
+    assert queue.retract(messages[place]) == (place >= taken)
+    left = messages[taken:]
+    if place >= taken:
+        left.remove(messages[place])
+    assert users(list(inbox)) == users(left)
 
 
 def test_an_exception_in_a_delivery_leaves_the_queue_as_it_was(queue: EventQueue) -> None:

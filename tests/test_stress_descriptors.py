@@ -4,7 +4,6 @@ import os
 import random
 import resource
 import socket
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,21 +15,12 @@ import pytest
 from portcompat import POLLIN, POLLOUT, PORT_SOURCE_USER, Port, PortEvent, PortTimeout
 from portcompat.conformance import needs
 from portcompat.conformance._descriptors import A_WHILE, SOON, pipe, socket_pair
-from portcompat.conformance._threads import in_thread
+from portcompat.conformance._threads import Call, in_thread
 
 Scale = Callable[[int, int, int], int]
 
 GETTERS = 4
 PATIENCE = 240.0
-
-
-@pytest.fixture
-def switching() -> Iterator[None]:
-    """Threads take turns as often as CPython can."""
-    former = sys.getswitchinterval()
-    sys.setswitchinterval(0.000_005)
-    yield
-    sys.setswitchinterval(former)
 
 
 @pytest.fixture
@@ -88,6 +78,14 @@ class Lines:
                 self.read(event.user)
                 self.arm(event.user)
 
+    def come_out(self, getters: list[Call[int]]) -> None:
+        """Return when all has come out; soon in any case, or when a getter has failed."""
+        quiet = threading.Event()
+        for _ in range(10_000):
+            if self.received == self.sent or any(getter.over for getter in getters):
+                break
+            quiet.wait(0.001)
+
     def read(self, line: int) -> None:
         data = self.ends[line][0].recv(1 << 16)
         first = self.received[line]
@@ -113,11 +111,7 @@ def test_many_sockets_and_many_threads_lose_nothing_and_get_nothing_twice(
         ]
         for writer in writers:
             writer.result(PATIENCE)
-        quiet = threading.Event()
-        for _ in range(10_000):
-            if lines.received == lines.sent or any(getter.over for getter in getters):
-                break
-            quiet.wait(0.001)
+        lines.come_out(getters)
         port.alert(1)
         assert sum(getter.result() for getter in getters) >= 500 * 0.9
         assert lines.received == lines.sent
@@ -137,11 +131,7 @@ def test_a_few_sockets_and_many_threads_lose_nothing_and_get_nothing_twice(
         writers = [in_thread(partial(lines.write, range(n, n + 1), times, n)) for n in range(3)]
         for writer in writers:
             writer.result(PATIENCE)
-        quiet = threading.Event()
-        for _ in range(10_000):
-            if lines.received == lines.sent or any(getter.over for getter in getters):
-                break
-            quiet.wait(0.001)
+        lines.come_out(getters)
         port.alert(1)
         for getter in getters:
             getter.result()

@@ -1,8 +1,7 @@
 """Many messages, many threads: each is counted."""
 
 import errno
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -21,15 +20,6 @@ Scale = Callable[[int, int, int], int]
 THREADS = 8
 END = -1
 PATIENCE = 240.0
-
-
-@pytest.fixture
-def switching() -> Iterator[None]:
-    """Threads take turns as often as CPython can."""
-    former = sys.getswitchinterval()
-    sys.setswitchinterval(0.000_005)
-    yield
-    sys.setswitchinterval(former)
 
 
 def get_one(port: Port) -> list[PortEvent]:
