@@ -11,9 +11,39 @@ that cannot work here raises OSError or ImportError, and its message is what peo
 from abc import ABC, abstractmethod
 from typing import Literal
 
+from portcompat import _clocks
 from portcompat._events import PortEvent
 
 Mode = Literal["native", "emulated", "loopback"]
+
+
+class BackendTimer(ABC):
+    """A timer of whatever kind, as timer_create(3C) makes it. Its arguments have been checked.
+
+    All times are in nanoseconds. `value` is the time until the next expiry, 0 if there is none;
+    `interval` is what periods follow it, 0 if none do.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def set(self, value: int, interval: int, absolute: bool) -> tuple[int, int]:
+        """Arm it, or with `value` 0 disarm it (R248); returns (value, interval) of before.
+
+        `absolute`: `value` is a moment of the timer's clock, even one that is past (R251).
+        """
+
+    @abstractmethod
+    def get(self) -> tuple[int, int]:
+        """(value, interval); the value is relative always (R261)."""
+
+    @abstractmethod
+    def overrun(self) -> int:
+        """What timer_getoverrun(3C) says (R268, R274, R277)."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Withdraw what it has queued, and give back its slot (R269). Called once."""
 
 
 class Backend(ABC):
@@ -25,6 +55,8 @@ class Backend(ABC):
     """
 
     mode: Mode = "native"
+    clocks: frozenset[int]
+    """The clocks that its timers can have, by the host's ids."""
     features: frozenset[str]
     """What it can do beyond the least that each can; `portcompat.conformance.needs` names them."""
     closed: bool
@@ -52,6 +84,14 @@ class Backend(ABC):
     @abstractmethod
     def alert(self, flags: int, events: int, user: object) -> None:
         """Set or, with `events` 0, clear alert mode (R167-R176)."""
+
+    @abstractmethod
+    def timer(self, clock: int, number: int, user: object) -> BackendTimer:
+        """Make a timer that is disarmed (R242); its slot is taken now (R244).
+
+        `clock` is one of `clocks`; the events tell of `number` (R265). It outlives the port, and
+        then tells nobody (R271). OSError EAGAIN when all slots are taken.
+        """
 
     @abstractmethod
     def get(self, timeout: float | None) -> PortEvent | None:
@@ -100,6 +140,8 @@ class Driver(ABC):
 
     mode: Mode = "emulated"
     features: frozenset[str] = frozenset()
+    clocks: frozenset[int]
+    """The clocks that it can wait on, by the host's ids. CLOCK_MONOTONIC is one of them."""
 
     @abstractmethod
     def arm(self, fd: int, events: int, token: int) -> int:
@@ -132,6 +174,22 @@ class Driver(ABC):
         for want of looking. Signal handlers run meanwhile; what they raise comes out of here.
         """
 
+    def now(self, clock: int, /) -> int:
+        """What `clock` shows, in nanoseconds; also after `close`. The engine knows no other time,
+        and waits on CLOCK_MONOTONIC."""
+        return _clocks.now(clock)
+
+    @abstractmethod
+    def set_alarm(self, clock: int, when: int | None) -> None:
+        """Have `wait` return as soon as `clock` shows `when` nanoseconds or more, which may be so
+        already; also when CLOCK_REALTIME has been set to that. Replaces the clock's former alarm;
+        None drops it. Takes effect on a `wait` in progress.
+
+        An alarm is not among what `wait` returns, and has gone off once `wait` returned after its
+        time. The engine drops the alarm of a clock before it sets the first one, when a timer is
+        made: what it takes to have alarms can fail then.
+        """
+
     @abstractmethod
     def wake(self) -> None:
         """Make the present `wait`, or the next, return at once. Calls coalesce."""
@@ -145,7 +203,8 @@ class Driver(ABC):
     @abstractmethod
     def fileno(self) -> int:
         """A descriptor that is readable while `show(True)` is in force and, with the feature
-        "passive-fileno", also while a `wait` would not block. Made at the first call."""
+        "passive-fileno", also while a `wait` would not block, an alarm's time being past among the
+        reasons. Made at the first call."""
 
     @abstractmethod
     def is_descriptor(self, fd: int) -> bool:
