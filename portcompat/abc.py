@@ -8,34 +8,40 @@ Both are made without arguments, and whether one is usable is settled by making 
 that cannot work here raises OSError or ImportError, and its message is what people are shown.
 """
 
+from _thread import LockType
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Final, Literal
 
 from portcompat import _clocks
 from portcompat._events import PortEvent
 
 Mode = Literal["native", "emulated", "loopback"]
 
+_LONGEST: Final = 86400.0  # seconds that a lock is asked to wait at once
+
 
 class BackendTimer(ABC):
     """A timer of whatever kind, as timer_create(3C) makes it. Its arguments have been checked.
 
-    All times are in nanoseconds. `value` is the time until the next expiry, 0 if there is none;
-    `interval` is what periods follow it, 0 if none do.
+    All times are in nanoseconds. `value` is when it expires next, and `interval` the period of
+    those that follow, 0 if none do. What is returned is relative always (R261), 0 if none is due.
     """
 
     __slots__ = ()
 
-    @abstractmethod
-    def set(self, value: int, interval: int, absolute: bool) -> tuple[int, int]:
-        """Arm it, or with `value` 0 disarm it (R248); returns (value, interval) of before.
+    clock: int
 
-        `absolute`: `value` is a moment of the timer's clock, even one that is past (R251).
+    @abstractmethod
+    def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
+        """Arm it, or with `value` None disarm it (R248); returns (value, interval) of before.
+
+        `absolute`: `value` is a moment of the timer's clock, even one that is past (R251). OSError
+        EINVAL when the timer has been deleted, EOVERFLOW for what no clock will show (R257).
         """
 
     @abstractmethod
     def get(self) -> tuple[int, int]:
-        """(value, interval); the value is relative always (R261)."""
+        """(value, interval), as they are now."""
 
     @abstractmethod
     def overrun(self) -> int:
@@ -43,7 +49,19 @@ class BackendTimer(ABC):
 
     @abstractmethod
     def delete(self) -> None:
-        """Withdraw what it has queued, and give back its slot (R269). Called once."""
+        """Withdraw what it has queued, and give back its slot (R269).
+
+        OSError EINVAL when it has been deleted; of several threads one gets through.
+        """
+
+    @property
+    @abstractmethod
+    def deleted(self) -> bool:
+        """Whether `delete` has done its work."""
+
+    def orphan(self) -> None:
+        """Nobody refers to it any more but by its number, and once its port is closed nobody needs
+        that: then `ids.release` is to be called."""
 
 
 class Backend(ABC):
@@ -185,10 +203,15 @@ class Driver(ABC):
         already; also when CLOCK_REALTIME has been set to that. Replaces the clock's former alarm;
         None drops it. Takes effect on a `wait` in progress.
 
-        An alarm is not among what `wait` returns, and has gone off once `wait` returned after its
-        time. The engine drops the alarm of a clock before it sets the first one, when a timer is
+        An alarm is not among what `wait` returns. One that is past may end each wait or one only:
+        the engine replaces or drops it before it waits again. It also drops the alarm of a clock before it sets the first one, when a timer is
         made: what it takes to have alarms can fail then.
         """
+
+    def sleep(self, turn: LockType, timeout: float | None) -> bool:
+        """Wait up to `timeout` seconds, for ever with None, to acquire `turn`; whether that was
+        so. It is how threads wait that are not in `wait`, and for a driver of another time."""
+        return turn.acquire(timeout=_LONGEST if timeout is None else min(timeout, _LONGEST))
 
     @abstractmethod
     def wake(self) -> None:
