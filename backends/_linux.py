@@ -14,11 +14,18 @@ DEL: Final = 2
 MOD: Final = 3
 _EEXIST: Final = errno.EEXIST
 
+# <sys/timerfd.h>
+_ABSTIME: Final = 1
+_CANCEL_ON_SET: Final = 2
+_LAST: Final = 2**63 - 1  # nanoseconds; what the kernel's clocks go up to
+
 
 class _Libc(Protocol):
     """What `_linux_cdef` declares."""
 
     def epoll_ctl(self, epfd: int, op: int, fd: int, event: object, /) -> int: ...
+    def timerfd_create(self, clockid: int, flags: int, /) -> int: ...
+    def timerfd_settime(self, fd: int, flags: int, new: object, old: object, /) -> int: ...
     def ppoll(self, fds: object, nfds: int, timeout: object, sigmask: object, /) -> int: ...
 
 
@@ -57,6 +64,25 @@ def is_registered(epfd: int, fd: int) -> bool:
             return bool(_ffi.errno == _EEXIST)
     _epoll_ctl(epfd, DEL, fd, _ANY_EVENT)
     return False
+
+
+def timerfd(clock: int) -> int:
+    """timerfd_create(2): a descriptor that is readable when its time has come."""
+    return _check(_libc.timerfd_create(clock, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def set_timerfd(fd: int, when: int | None) -> None:
+    """timerfd_settime(2), to a moment in nanoseconds or to none. That the clock is set counts as if
+    the time had come."""
+    setting = _ffi.new("struct itimerspec *")
+    if when is not None:
+        value = setting.it_value
+        value.tv_sec, value.tv_nsec = divmod(min(max(when, 1), _LAST), 1_000_000_000)
+    for _ in range(3):
+        if _libc.timerfd_settime(fd, _ABSTIME | _CANCEL_ON_SET, setting, _ffi.NULL) == 0:
+            return
+        # ECANCELED, once: the clock was set before, and it has not been read since.
+    _check(_libc.timerfd_settime(fd, _ABSTIME | _CANCEL_ON_SET, setting, _ffi.NULL))
 
 
 def wait_readable(fd: int, timeout: float) -> None:

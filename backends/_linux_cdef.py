@@ -11,6 +11,9 @@ CDEF = """
 int epoll_ctl(int epfd, int op, int fd, void *event);
 struct pollfd { int fd; short events; short revents; };
 struct timespec { long tv_sec; long tv_nsec; };
+struct itimerspec { struct timespec it_interval; struct timespec it_value; };
+int timerfd_create(int clockid, int flags);
+int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old);
 int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout, void *sigmask);
 """
 

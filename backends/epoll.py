@@ -1,14 +1,23 @@
-"""epoll(7) and eventfd(2): Linux."""
+"""epoll(7), eventfd(2) and timerfd_create(2): Linux."""
 
 import errno
 import os
 import select
+import time
 from contextlib import suppress
 from typing import Final
 
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._identity import identity, is_identity
-from portcompat.backends._linux import ADD, MOD, epoll_ctl, is_registered, wait_readable
+from portcompat.backends._linux import (
+    ADD,
+    MOD,
+    epoll_ctl,
+    is_registered,
+    set_timerfd,
+    timerfd,
+    wait_readable,
+)
 
 if not hasattr(select, "epoll"):
     raise ImportError("this system has no epoll(7)")
@@ -46,9 +55,12 @@ class EpollDriver(Driver):
     """
 
     features = frozenset({"hangup", "bands", "rdhup", "any-descriptor", "passive-fileno"})
+    clocks = frozenset({time.CLOCK_MONOTONIC, time.CLOCK_REALTIME, time.CLOCK_BOOTTIME})
+    now = staticmethod(time.clock_gettime_ns)
 
     def __init__(self) -> None:
         self._wakeup = -1
+        self._alarms: dict[int, int] = {}  # clock -> timerfd
         self._outer: select.epoll | None = None
         self._queued = -1
         self._files: dict[int, tuple[int, ...]] = {}  # always ready: fd -> identity
@@ -156,6 +168,18 @@ class EpollDriver(Driver):
             ready += more
         return ready
 
+    def set_alarm(self, clock: int, when: int | None) -> None:
+        alarm = self._alarms.get(clock)
+        if alarm is None:
+            alarm = timerfd(clock)
+            try:
+                self._epoll.register(alarm, select.EPOLLIN | select.EPOLLET)  # as the eventfd
+            except BaseException:
+                os.close(alarm)
+                raise
+            self._alarms[clock] = alarm
+        set_timerfd(alarm, when)
+
     def wake(self) -> None:
         os.eventfd_write(self._wakeup, 1)
 
@@ -168,6 +192,8 @@ class EpollDriver(Driver):
         for descriptor in (wakeup, queued):
             if descriptor >= 0:
                 os.close(descriptor)
+        while self._alarms:
+            os.close(self._alarms.popitem()[1])
 
     def fileno(self) -> int:
         # Not the inner epoll itself: what shows queued events would keep `wait` from waiting.

@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
+from portcompat._clocks import CLOCK_MONOTONIC, CLOCKS
 from portcompat._constants import (
     POLLIN,
     POLLNVAL,
@@ -28,6 +29,7 @@ _BITS: Final = (
 )
 _READ: Final = POLLIN | POLLRDNORM
 _WRITE: Final = POLLOUT | POLLWRNORM
+_LOOK_EVERY: Final = 1.0  # seconds: how long a clock may go its own way before that is noticed
 
 
 class _PollingDriver(Driver):
@@ -36,9 +38,16 @@ class _PollingDriver(Driver):
     The set belongs to the thread in `wait`. Others leave what they want changed in `_changes` and
     wake it, so the set needs no lock. These calls know numbers only; whether one still means the
     same open file is judged by device, inode and access mode, which is all that is to be had.
+
+    An alarm is the timeout of the call, which is on the monotonic clock. So while there is an alarm
+    on another one, it is looked at now and then whether that has been set, or has gone on while the
+    machine slept.
     """
 
+    clocks = CLOCKS
+
     def __init__(self) -> None:
+        self._alarms: dict[int, int] = {}
         self._identities: dict[int, tuple[int, ...]] = {}
         self._tokens: dict[int, int] = {}  # of the set; only `wait` touches it
         self._changes: deque[tuple[int, int, int]] = deque()  # fd, events (-1: leave), token
@@ -73,6 +82,8 @@ class _PollingDriver(Driver):
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         self._waiting = True  # before the changes are taken: who comes later wakes us
         try:
+            if self._alarms and timeout != 0:
+                timeout = self._until_alarm(timeout)
             while self._changes:
                 fd, events, token = self._changes.popleft()
                 self._remove(fd)
@@ -92,6 +103,24 @@ class _PollingDriver(Driver):
             if known is not None and not revents & POLLNVAL:
                 ready.append((known, revents))
         return ready
+
+    def _until_alarm(self, timeout: float | None) -> float | None:
+        """`timeout`, or the time until the first alarm if that is less."""
+        for clock, when in list(self._alarms.items()):  # at one go: others set alarms meanwhile
+            span = max(0, when - self.now(clock)) / 1e9
+            if clock != CLOCK_MONOTONIC:
+                span = min(span, _LOOK_EVERY)
+            timeout = span if timeout is None else min(timeout, span)
+        return timeout
+
+    def set_alarm(self, clock: int, when: int | None) -> None:
+        if when is None:
+            self._alarms.pop(clock, None)
+            return
+        former = self._alarms.get(clock)
+        self._alarms[clock] = when
+        if self._waiting and (former is None or when < former):
+            self.wake()
 
     def wake(self) -> None:
         _signal(self._waker)

@@ -1,10 +1,12 @@
-"""Fixtures that several modules of the suite share."""
+"""Fixtures that several modules share: descriptors that are closed while watched, and clocks."""
 
-from collections.abc import Iterator
+import errno
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from portcompat import port_close, port_create
+from portcompat import Port, port_close, port_create
 from portcompat.conformance._lives import Kind, Life
 
 
@@ -41,3 +43,26 @@ def next_life(kind: Kind, life: Life) -> Iterator[Life]:
 def keep_dup(request: pytest.FixtureRequest) -> bool:
     """Whether the open file goes on under another number when the descriptor is closed."""
     return bool(request.param == "dup alive")
+
+
+@pytest.fixture(params=["CLOCK_MONOTONIC", "CLOCK_REALTIME", "CLOCK_BOOTTIME"])
+def clock(request: pytest.FixtureRequest, make_port: Callable[..., Port]) -> int:
+    """A clock that timers run on: the two that all have, and one that not every host has."""
+    number: int | None = getattr(time, request.param, None)
+    if number is None:
+        pytest.skip(f"this host has no {request.param}")
+    if request.param == "CLOCK_BOOTTIME":
+        try:
+            make_port().timer(number).delete()
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            pytest.skip("this backend cannot wait on CLOCK_BOOTTIME")
+    return number
+
+
+@pytest.fixture
+def as_default(backend: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The calls by their C names make their ports on the backend under test."""
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    return backend

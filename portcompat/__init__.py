@@ -25,6 +25,10 @@ from portcompat._constants import (
     PORT_SOURCE_MQ,
     PORT_SOURCE_TIMER,
     PORT_SOURCE_USER,
+    SIGEV_NONE,
+    SIGEV_PORT,
+    SIGEV_SIGNAL,
+    SIGEV_THREAD,
 )
 from portcompat._events import PortEvent, PortTimeout
 from portcompat._functions import (
@@ -67,6 +71,10 @@ __all__ = [
     "PORT_SOURCE_MQ",
     "PORT_SOURCE_TIMER",
     "PORT_SOURCE_USER",
+    "SIGEV_NONE",
+    "SIGEV_PORT",
+    "SIGEV_SIGNAL",
+    "SIGEV_THREAD",
     "BackendInfo",
     "Port",
     "PortEvent",

@@ -1,4 +1,4 @@
-"""The names and numbers of <port.h>, and the host's poll bits."""
+"""The names and numbers of <port.h> and of timers, and the host's poll bits."""
 
 import errno
 import select
@@ -26,6 +26,15 @@ class AlertFlag(IntFlag):
     PORT_ALERT_INVALID = 0x03
 
 
+class Notify(IntEnum):
+    """What happens when a timer expires: `SigEvent.notify` (R013)."""
+
+    SIGEV_NONE = 1
+    SIGEV_SIGNAL = 2
+    SIGEV_THREAD = 3
+    SIGEV_PORT = 4
+
+
 PORT_SOURCE_AIO: Final = Source.PORT_SOURCE_AIO
 PORT_SOURCE_TIMER: Final = Source.PORT_SOURCE_TIMER
 PORT_SOURCE_USER: Final = Source.PORT_SOURCE_USER
@@ -37,6 +46,15 @@ PORT_SOURCE_FILE: Final = Source.PORT_SOURCE_FILE
 PORT_ALERT_SET: Final = AlertFlag.PORT_ALERT_SET
 PORT_ALERT_UPDATE: Final = AlertFlag.PORT_ALERT_UPDATE
 PORT_ALERT_INVALID: Final = AlertFlag.PORT_ALERT_INVALID
+
+SIGEV_NONE: Final = Notify.SIGEV_NONE
+SIGEV_SIGNAL: Final = Notify.SIGEV_SIGNAL
+SIGEV_THREAD: Final = Notify.SIGEV_THREAD
+SIGEV_PORT: Final = Notify.SIGEV_PORT
+
+TIMER_RELTIME: Final = 0
+TIMER_ABSTIME: Final = 1
+"""The flag of timer_settime for a moment of the clock instead of a span (R034, R249)."""
 
 PORT_MAX_LIST: Final = 8192
 """The most ports that one kernel call of port_sendn takes (R003); here a list may be longer."""

@@ -11,6 +11,7 @@ from portcompat._constants import (
     PORT_SOURCE_USER,
 )
 from portcompat._events import PortEvent
+from portcompat._expirations import PortTimer
 from portcompat._turns import NEVER, Turns, Waiter
 from portcompat.abc import Backend, Driver
 
@@ -30,6 +31,7 @@ class Engine(Turns, Backend):
 
     def __init__(self, driver: Driver, max_events: int) -> None:
         super().__init__(driver, max_events)
+        self.clocks = driver.clocks
         self.features = driver.features
         self.mode = driver.mode
 
@@ -167,6 +169,35 @@ class Engine(Turns, Backend):
         self._plain = False
         self._alert = _new(PortEvent, (PORT_SOURCE_ALERT, 0, events, user))
 
+    def timer(self, clock: int, number: int, user: object) -> PortTimer:
+        timer: PortTimer | None = None
+        queue = self._queue
+        try:
+            with self._lock:
+                if self._busy or self.closed:
+                    self._refuse()
+                self._busy = True
+                self._quiet = -1  # as in `associate`
+                try:
+                    if queue.room <= len(queue.inbox):
+                        self._associations.drop_closed()
+                    deadlines = self._expirations.prepare(clock)
+                    made = PortTimer(self, clock, number, user, deadlines)
+                    queue.room -= 1
+                    timer = made
+                    if queue.room < len(queue.inbox):
+                        raise OSError(
+                            errno.EAGAIN, f"all {queue.limit} slots of the port are taken"
+                        )
+                finally:
+                    self._busy = False
+                    self._catch_up()
+        except BaseException:
+            if timer is not None:
+                timer.delete()
+            raise
+        return timer
+
     # Retrieving events
 
     def get(self, timeout: float | None) -> PortEvent | None:
@@ -195,6 +226,8 @@ class Engine(Turns, Backend):
                     self._refuse()
                 self._busy = True
                 try:
+                    if self._timed:
+                        self._expire()
                     if want == 1 and not (
                         self._leader or self._alert or self._inbox or self._queue.line
                     ):
@@ -274,6 +307,8 @@ class Engine(Turns, Backend):
             try:
                 if not self._in_driver:
                     self._look()
+                elif self._timed:
+                    self._expire()
                 self._associations.drop_closed()
                 return min(len(self._queue), self._queue.limit)
             finally:
@@ -323,6 +358,7 @@ class Engine(Turns, Backend):
             self._plain = False
             dropped = [self._alert, *self._associations.clear(), *self._queue.clear()]
             self._alert = None
+            self._expirations.clear()
             for waiter in self._ring:
                 waiter.outcome = waiter.outcome or OSError(errno.EBADF, self._why_closed)
             for waiter in list(self._ring):
@@ -342,6 +378,7 @@ class Engine(Turns, Backend):
         del dropped
 
     def abandon(self, reason: str) -> None:
+        self.abandoned = True
         self._lock = RLock()  # the old one may have been held by a thread that is not here
         self._busy = False
         self._why_closed = reason

@@ -15,6 +15,8 @@ class PortEvent(NamedTuple):
     | source            | object                 | events              | user              |
     |-------------------|------------------------|---------------------|-------------------|
     | PORT_SOURCE_FD    | the descriptor number  | poll bits (R097)    | from `associate`  |
+    | PORT_SOURCE_TIMER | the timer's id         | how often it has    | from the timer    |
+    |                   |                        | expired (R265)      |                   |
     | PORT_SOURCE_USER  | 0                      | as sent (R156)      | as sent           |
     | PORT_SOURCE_ALERT | 0                      | as set (R171)       | as set            |
     """

@@ -1,4 +1,4 @@
-"""How many ports a process may have, and how many events a port."""
+"""How many ports and timers a process may have, and how many events a port."""
 
 from threading import Lock
 from typing import Final
@@ -7,18 +7,21 @@ from portcompat._checks import as_count
 
 
 class Limits:
-    """The resource controls of ports: settable, each read when a port is made.
+    """The resource controls: settable, each read when a port or a timer is made.
 
     `max_events`: slots of a port that is made without a limit of its own (R004: 65536).
     `max_ports`: ports that this process may have at once (R005, R006: 8192).
+    `max_timers`: timers that this process may have at once (16 million; a kernel's few are what it
+    can bear, R036).
     """
 
-    __slots__ = ("_lock", "_max_events", "_max_ports", "_ports")
+    __slots__ = ("_lock", "_max_events", "_max_ports", "_max_timers", "_ports")
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._max_events = 0x10000
         self._max_ports = 0x2000
+        self._max_timers = 0x100_0000
         self._ports = 0
 
     @property
@@ -36,6 +39,14 @@ class Limits:
     @max_ports.setter
     def max_ports(self, value: int) -> None:
         self._max_ports = as_count(value, "max_ports")
+
+    @property
+    def max_timers(self) -> int:
+        return self._max_timers
+
+    @max_timers.setter
+    def max_timers(self, value: int) -> None:
+        self._max_timers = as_count(value, "max_timers")
 
     @property
     def ports(self) -> int:
@@ -60,7 +71,10 @@ class Limits:
         self._ports = 0
 
     def __repr__(self) -> str:
-        return f"Limits(max_ports={self._max_ports}, max_events={self._max_events})"
+        return (
+            f"Limits(max_ports={self._max_ports}, max_events={self._max_events}, "
+            f"max_timers={self._max_timers})"
+        )
 
 
 limits: Final = Limits()

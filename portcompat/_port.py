@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Self, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, Self, SupportsFloat, SupportsIndex
 
 from portcompat import _registry
 from portcompat._checks import (
@@ -18,10 +18,15 @@ from portcompat._checks import (
     as_size,
     as_timeout,
 )
+from portcompat._clocks import CLOCK_MONOTONIC
 from portcompat._constants import PORT_ALERT_SET
 from portcompat._events import PortEvent, PortTimeout
 from portcompat._limits import limits
+from portcompat._timer_ids import ids
 from portcompat.abc import Mode
+
+if TYPE_CHECKING:
+    from portcompat.timers import Timer
 
 _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
@@ -109,6 +114,18 @@ class Port:
         PORT_ALERT_UPDATE raises OSError EBUSY if an alert is set.
         """
         self._backend.alert(as_int(flags, "flags"), as_int(events, "events"), user)
+
+    def timer(self, clock: SupportsIndex = CLOCK_MONOTONIC, user: Any = None) -> "Timer":
+        """Make a timer whose events come to this port (timer_create(3C), R237-R246).
+
+        It is disarmed until its `set` is called, and lives until its `delete`, or until the port is
+        closed. `clock` is one of time.CLOCK_*; `user` comes back with each event. Raises OSError
+        EINVAL for a clock that nothing can wait on, EAGAIN when all slots of the port or all of
+        `limits.max_timers` are taken.
+        """
+        from portcompat import timers
+
+        return timers.Timer(self, clock, user)
 
     # Retrieving events
 
@@ -273,6 +290,7 @@ def _close_in_child() -> None:
             port._backend.abandon(reason)
     _open_ports.clear()
     limits.forget_ports()
+    ids.forget()
 
 
 if hasattr(os, "register_at_fork"):

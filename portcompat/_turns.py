@@ -4,18 +4,20 @@ import errno
 import sys
 from _thread import LockType
 from bisect import bisect_left
+from math import ceil
 from threading import Lock, RLock, get_ident
-from time import monotonic
 from typing import Final, NoReturn
 
 from portcompat._associations import Associations
+from portcompat._clocks import CLOCK_MONOTONIC
 from portcompat._events import PortEvent
+from portcompat._expirations import Expirations
 from portcompat._queue import EventQueue
 from portcompat.abc import Driver
 
 NEVER: Final = sys.maxsize  # how many events the stand-by thread of a port waits for
 
-_LONGEST: Final = 86400.0  # seconds that a driver or a lock is asked to wait at once
+_LONGEST: Final = 86400.0  # seconds that a driver is asked to wait at once
 
 
 class Waiter:
@@ -73,6 +75,7 @@ class Turns:
 
     def __init__(self, driver: Driver, max_events: int) -> None:
         self.closed = False
+        self.abandoned = False  # by a fork: the port is the parent's
         self._why_closed = "the port is closed"
         self._driver = driver
         self._lock = RLock()
@@ -83,6 +86,8 @@ class Turns:
         self._quiet = max_events
         self._plain = True  # nothing but messages is about: see `get`
         self._associations = Associations(driver, self._queue, self._look)
+        self._expirations = Expirations(driver, self._queue)
+        self._timed = False  # whether a timer may expire
         self._unseen = False
         self._unlooked = 0  # retrievals since the last look
         self._alert: PortEvent | None = None
@@ -120,14 +125,15 @@ class Turns:
             waiter.turn.acquire()
 
     def _wait(self, waiter: Waiter, timeout: float | None) -> list[PortEvent]:
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else self._now() + ceil(timeout * 1e9)
         while waiter.outcome is None:
             if not waiter.leads:
                 assert waiter.turn is not None
-                if not waiter.turn.acquire(timeout=_span(deadline)) and _is_over(deadline):
+                span = None if deadline is None else self._span(deadline)
+                if not self._driver.sleep(waiter.turn, span) and self._is_over(deadline):
                     break
             elif self._in_driver or self._take_lead(waiter):
-                ready = self._driver.wait(None if deadline is None else _span(deadline))
+                ready = self._driver.wait(None if deadline is None else self._span(deadline))
                 if events := self._come_out_alone(waiter, ready):
                     return events
                 if self._come_out(waiter, ready, deadline):
@@ -156,6 +162,8 @@ class Turns:
             self._queue.settle()
         self._unseen = False
         self._unlooked = 0
+        if self._timed:
+            self._expirations.set_alarms()
         self._in_driver = True
 
     # A thread that waits for one event and is the only one, the usual case, takes a short way: it
@@ -167,6 +175,8 @@ class Turns:
 
         Returns whether that leaves nothing to catch up with.
         """
+        if self._timed:
+            self._expirations.set_alarms()
         waiter.leads = True
         self._waiters.add(waiter)
         self._ring.append(waiter)
@@ -193,7 +203,13 @@ class Turns:
                 self._busy = True
                 try:
                     leader.outcome = events  # where they are found if this is interrupted
-                    if ready:
+                    if self._timed:
+                        self._expire()
+                    if self._queue.line:
+                        self._associations.admit(ready, False)
+                        ready.clear()
+                        events += self._queue.take(leader.limit)
+                    elif ready:
                         events += self._associations.collect(ready)
                         ready.clear()
                     if self._inbox and not events:
@@ -215,14 +231,14 @@ class Turns:
         lock.release()
         return events
 
-    def _come_out(
-        self, leader: Waiter, ready: list[tuple[int, int]], deadline: float | None
-    ) -> bool:
+    def _come_out(self, leader: Waiter, ready: list[tuple[int, int]], deadline: int | None) -> bool:
         """The leader is back from the driver. Returns whether his wait is over; else he goes in."""
         with self._lock:
             self._alone = self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
+                if self._timed:
+                    self._expire()
                 self._associations.admit(ready, self._shown is not None)
                 if self._associations.doubtful:
                     self._associations.doubtful.clear()
@@ -233,7 +249,7 @@ class Turns:
                 self._dismiss_callers()
                 self._busy = False
                 self._catch_up()
-            if leader.outcome is not None or _is_over(deadline):
+            if leader.outcome is not None or self._is_over(deadline):
                 return True
             self._busy = True
             try:
@@ -372,6 +388,18 @@ class Turns:
             finally:
                 self._catch_up()
 
+    # Time
+
+    def _now(self) -> int:
+        return self._driver.now(CLOCK_MONOTONIC)
+
+    def _span(self, deadline: int) -> float:
+        """The seconds until `deadline`; not more than each system can be asked to wait."""
+        return min(max(0, deadline - self._now()) / 1e9, _LONGEST)
+
+    def _is_over(self, deadline: int | None) -> bool:
+        return deadline is not None and self._now() >= deadline
+
     # Inside the lock
 
     def _refuse(self) -> NoReturn:
@@ -390,12 +418,18 @@ class Turns:
             self._queue.settle()  # else it was settled at associate, and what is there came later
         self._unseen = False
         self._unlooked = 0
+        if self._timed:
+            self._expire()
         if self._associations.active:
             try:
                 self._associations.admit(self._driver.wait(0), self._shown is not None)
             except BaseException:
                 self._recover()
                 raise
+
+    def _expire(self) -> None:
+        """Queue the events of the timers that are due. Whoever is in the driver may stay there."""
+        self._timed = self._expirations.look()
 
     def _recover(self) -> None:
         """What the driver reported is lost with the exception of a signal handler: ask again."""
@@ -414,7 +448,9 @@ class Turns:
         ):
             # The usual case, nobody to serve: what `_arrange` would do in full.
             self._quiet = -1 if self._unseen else queue.room
-            self._plain = not (self._associations.active or queue.line or self._alert)
+            self._plain = not (
+                self._associations.active or queue.line or self._alert or self._timed
+            )
             if not self._again:
                 return
         self._alone = False
@@ -463,6 +499,8 @@ class Turns:
             if self._shown is not None and self._shown != queued:
                 self._driver.show(queued)
                 self._shown = queued
+            if self._shown is not None:
+                self._expirations.set_alarms(exact=True)
             if self._shown is False or (self._unseen and not self._called):
                 self._quiet = -1
             elif ring and not self._called:
@@ -474,6 +512,7 @@ class Turns:
                 or self._shown is not None
                 or self._associations.active
                 or queue.line
+                or self._timed
             )
             # Somebody may have sent before `_quiet` was lowered.
             if not (self._shown is False and queue) and (
@@ -482,15 +521,6 @@ class Turns:
                 return
 
 
-def _span(deadline: float | None) -> float:
-    """The seconds until `deadline`; not more than each system can be asked to wait."""
-    return _LONGEST if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
-
-
 def _let_go(follower: Waiter) -> None:
     if follower.turn is not None and follower.turn.locked():
         follower.turn.release()
-
-
-def _is_over(deadline: float | None) -> bool:
-    return deadline is not None and monotonic() >= deadline

@@ -8,12 +8,60 @@ Both are made without arguments, and whether one is usable is settled by making 
 that cannot work here raises OSError or ImportError, and its message is what people are shown.
 """
 
+from _thread import LockType
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Final, Literal
 
+from portcompat import _clocks
 from portcompat._events import PortEvent
 
 Mode = Literal["native", "emulated", "loopback"]
+
+_LONGEST: Final = 86400.0  # seconds that a lock is asked to wait at once
+
+
+class BackendTimer(ABC):
+    """A timer of whatever kind, as timer_create(3C) makes it. Its arguments have been checked.
+
+    All times are in nanoseconds. `value` is when it expires next, and `interval` the period of
+    those that follow, 0 if none do. What is returned is relative always (R261), 0 if none is due.
+    """
+
+    __slots__ = ()
+
+    clock: int
+
+    @abstractmethod
+    def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
+        """Arm it, or with `value` None disarm it (R248); returns (value, interval) of before.
+
+        `absolute`: `value` is a moment of the timer's clock, even one that is past (R251). OSError
+        EINVAL when the timer has been deleted, EOVERFLOW for what no clock will show (R257).
+        """
+
+    @abstractmethod
+    def get(self) -> tuple[int, int]:
+        """(value, interval), as they are now."""
+
+    @abstractmethod
+    def overrun(self) -> int:
+        """What timer_getoverrun(3C) says (R268, R274, R277)."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Withdraw what it has queued, and give back its slot (R269).
+
+        OSError EINVAL when it has been deleted; of several threads one gets through.
+        """
+
+    @property
+    @abstractmethod
+    def deleted(self) -> bool:
+        """Whether `delete` has done its work."""
+
+    def orphan(self) -> None:
+        """Nobody refers to it any more but by its number, and once its port is closed nobody needs
+        that: then `ids.release` is to be called."""
 
 
 class Backend(ABC):
@@ -25,6 +73,8 @@ class Backend(ABC):
     """
 
     mode: Mode = "native"
+    clocks: frozenset[int]
+    """The clocks that its timers can have, by the host's ids."""
     features: frozenset[str]
     """What it can do beyond the least that each can; `portcompat.conformance.needs` names them."""
     closed: bool
@@ -52,6 +102,14 @@ class Backend(ABC):
     @abstractmethod
     def alert(self, flags: int, events: int, user: object) -> None:
         """Set or, with `events` 0, clear alert mode (R167-R176)."""
+
+    @abstractmethod
+    def timer(self, clock: int, number: int, user: object) -> BackendTimer:
+        """Make a timer that is disarmed (R242); its slot is taken now (R244).
+
+        `clock` is one of `clocks`; the events tell of `number` (R265). It outlives the port, and
+        then tells nobody (R271). OSError EAGAIN when all slots are taken.
+        """
 
     @abstractmethod
     def get(self, timeout: float | None) -> PortEvent | None:
@@ -100,6 +158,8 @@ class Driver(ABC):
 
     mode: Mode = "emulated"
     features: frozenset[str] = frozenset()
+    clocks: frozenset[int]
+    """The clocks that it can wait on, by the host's ids. CLOCK_MONOTONIC is one of them."""
 
     @abstractmethod
     def arm(self, fd: int, events: int, token: int) -> int:
@@ -136,6 +196,27 @@ class Driver(ABC):
         for want of looking. Signal handlers run meanwhile; what they raise comes out of here.
         """
 
+    def now(self, clock: int, /) -> int:
+        """What `clock` shows, in nanoseconds; also after `close`. The engine knows no other time,
+        and waits on CLOCK_MONOTONIC."""
+        return _clocks.now(clock)
+
+    @abstractmethod
+    def set_alarm(self, clock: int, when: int | None) -> None:
+        """Have `wait` return as soon as `clock` shows `when` nanoseconds or more, which may be so
+        already; also when CLOCK_REALTIME has been set to that. Replaces the clock's former alarm;
+        None drops it. Takes effect on a `wait` in progress.
+
+        An alarm is not among what `wait` returns. One that is past may end each wait or one only:
+        the engine replaces or drops it before it waits again. It also drops the alarm of a clock before it sets the first one, when a timer is
+        made: what it takes to have alarms can fail then.
+        """
+
+    def sleep(self, turn: LockType, timeout: float | None) -> bool:
+        """Wait up to `timeout` seconds, for ever with None, to acquire `turn`; whether that was
+        so. It is how threads wait that are not in `wait`, and for a driver of another time."""
+        return turn.acquire(timeout=_LONGEST if timeout is None else min(timeout, _LONGEST))
+
     @abstractmethod
     def wake(self) -> None:
         """Make the present `wait`, or the next, return at once. Calls coalesce."""
@@ -149,7 +230,8 @@ class Driver(ABC):
     @abstractmethod
     def fileno(self) -> int:
         """A descriptor that is readable while `show(True)` is in force and, with the feature
-        "passive-fileno", also while a `wait` would not block. Made at the first call."""
+        "passive-fileno", also while a `wait` would not block, an alarm's time being past among the
+        reasons. Made at the first call."""
 
     @abstractmethod
     def is_descriptor(self, fd: int) -> bool:

@@ -1,15 +1,20 @@
 """A driver that reports what a test tells it to."""
 
 import errno
+import time
 from threading import Condition
 
 from portcompat.abc import Driver, Renumbered
 
 
 class ScriptedDriver(Driver):
-    """Descriptors are numbers without files. `calls` lists what the engine asked for."""
+    """Descriptors are numbers without files. `calls` lists what the engine asked for.
+
+    Its clocks go as the host's do, until they are moved on.
+    """
 
     features = frozenset({"passive-fileno"})
+    clocks = frozenset({time.CLOCK_MONOTONIC, time.CLOCK_REALTIME})
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -17,6 +22,8 @@ class ScriptedDriver(Driver):
         self.shown: bool | None = None
         self.closed = False
         self.waiting = False
+        self.alarms: dict[int, int] = {}
+        self._ahead = dict.fromkeys(self.clocks, 0)
         self._gone: set[int] = set()
         self._always: dict[int, int] = {}
         self._renumbered: set[int] = set()
@@ -51,6 +58,13 @@ class ScriptedDriver(Driver):
     def always_ready(self, fd: int, bits: int) -> None:
         self._always[fd] = bits
 
+    def advance(self, seconds: float, *clocks: int) -> None:
+        """Time passes; or, if clocks are named, these are set forward or back."""
+        with self._change:
+            for clock in clocks or self.clocks:
+                self._ahead[clock] += int(seconds * 1e9)
+            self._change.notify_all()
+
     # The driver
 
     def arm(self, fd: int, events: int, token: int) -> int:
@@ -77,10 +91,33 @@ class ScriptedDriver(Driver):
             if timeout != 0:
                 self.waiting = True
                 self._change.notify_all()
-                self._change.wait_for(lambda: self._ready or self._woken, timeout)
+                over = None
+                if timeout is not None:
+                    over = self.now(time.CLOCK_MONOTONIC) + int(timeout * 1e9)
+                while not (self._ready or self._woken):
+                    spans = [when - self.now(clock) for clock, when in self.alarms.items()]
+                    if over is not None:
+                        spans.append(over - self.now(time.CLOCK_MONOTONIC))
+                    if spans and min(spans) <= 0:
+                        break
+                    self._change.wait(min(spans) / 1e9 if spans else None)
                 self.waiting = self._woken = False
+            for clock, when in list(self.alarms.items()):
+                if when <= self.now(clock):
+                    del self.alarms[clock]
             ready, self._ready = self._ready, []
             return ready
+
+    def now(self, clock: int, /) -> int:
+        return time.clock_gettime_ns(clock) + self._ahead[clock]
+
+    def set_alarm(self, clock: int, when: int | None) -> None:
+        with self._change:
+            self.calls.append(("set_alarm", clock, when))
+            self.alarms.pop(clock, None)
+            if when is not None:
+                self.alarms[clock] = when
+            self._change.notify_all()
 
     def wake(self) -> None:
         with self._change:

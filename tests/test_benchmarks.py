@@ -8,7 +8,7 @@ from pathlib import Path
 import pyperf  # type: ignore[import-untyped]
 import pytest
 
-from tests.benchmarks import CHECKOUT, __main__, comparisons, descriptors, measure
+from tests.benchmarks import CHECKOUT, __main__, comparisons, descriptors, measure, timers
 
 PLAN = measure.Plan(processes=1, rounds=2, turn=0.0001, most=1.0)
 
@@ -20,6 +20,8 @@ def test_both_sides_of_a_comparison_run(
     if comparison.only not in (None, "", backend):
         pytest.skip(f"a comparison for {comparison.only} only")
     monkeypatch.setattr(descriptors, "MANY", 50)
+    monkeypatch.setattr(timers, "MANY", 50)
+    monkeypatch.setattr(timers, "COUNT", 50)
     suite = measure.take_turns(comparison, backend, PLAN)
     result = measure.summarize([suite, suite])
     assert min(result) > 0
@@ -57,3 +59,11 @@ def test_what_is_not_there_to_measure_is_a_usage_error(
         __main__.main(arguments)
     assert error.value.code == 2
     assert capsys.readouterr().err.startswith("usage: python -m tests.benchmarks")
+
+
+def test_what_is_no_ratio_is_printed(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert timers.main(["--backend", backend, "--loops", "20", "--armed", "500"]) == 0
+    late, *rows = capsys.readouterr().out.splitlines()
+    assert late.startswith("late by")
+    names = [row.split()[0] for row in rows]
+    assert names == ["asyncio", "timerfd", backend, f"{backend}:"]

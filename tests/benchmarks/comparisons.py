@@ -1,6 +1,6 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import descriptors, imports, messages, threads
+from tests.benchmarks import descriptors, imports, messages, threads, timers
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -51,5 +51,35 @@ ALL = (
     ),
     Comparison("the same, 10,000 idle", "10 idle", 1.1, descriptors.many_idle, only="epoll"),
     Comparison("the same, 10,000 idle", "10 idle", None, descriptors.many_idle, only="poll"),
+    Comparison(
+        "arm 100,000 timers, each",
+        "asyncio call_later",
+        1 / 1.5,
+        timers.arming,
+        inner=timers.COUNT,
+    ),
+    Comparison(
+        "make and arm 100,000 timers, each",
+        "asyncio call_later",
+        None,
+        timers.making_and_arming,
+        inner=timers.COUNT,
+    ),
+    Comparison(
+        "getn of 100,000 due timers, each",
+        "asyncio's callbacks",
+        1 / 3,
+        timers.firing,
+        inner=timers.COUNT,
+    ),
+    Comparison("cancel, arm among 1,000,000", "among 1,000", 3.0, timers.many_armed),
+    Comparison("lateness of a timer", "asyncio call_at", None, timers.lateness_and_asyncio),
+    Comparison(
+        "lateness of a timer",
+        "timerfd by hand",
+        None,
+        timers.lateness_and_timerfd,
+        only="epoll",
+    ),
     Comparison("import portcompat", "import asyncio", 1 / 2, imports.against_asyncio, only=""),
 )

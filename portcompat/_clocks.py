@@ -1,0 +1,22 @@
+"""The host's clocks, and which of them a timer can go by."""
+
+import time
+from typing import Final
+
+# A host without clock_gettime(2) gets Linux' numbers for the two clocks that every host has.
+CLOCK_REALTIME: Final[int] = getattr(time, "CLOCK_REALTIME", 0)
+CLOCK_MONOTONIC: Final[int] = getattr(time, "CLOCK_MONOTONIC", 1)
+
+CLOCKS: Final = frozenset(
+    {CLOCK_REALTIME, CLOCK_MONOTONIC}
+    | {number for number in (getattr(time, "CLOCK_BOOTTIME", None),) if number is not None}
+)
+"""Those that go on by themselves: no clock of what a process or a thread has used (R237)."""
+
+
+def _now(clock: int, /) -> int:
+    return time.time_ns() if clock == CLOCK_REALTIME else time.monotonic_ns()
+
+
+now: Final = getattr(time, "clock_gettime_ns", _now)
+"""What a clock shows, in nanoseconds."""

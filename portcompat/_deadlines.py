@@ -1,0 +1,126 @@
+"""Deadlines of one clock: which is next, which are over, and how many periods have passed."""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+
+_SLACK = 64  # stale places that are not worth a compaction
+
+
+def expirations(when: int, interval: int, now: int) -> tuple[int, int | None]:
+    """How many of `when`, `when + interval`, ... are over at `now`, and the first that is not.
+
+    Without an interval there is only one. The phase is kept, however late one looks (R253).
+    """
+    if now < when:
+        return 0, when
+    if not interval:
+        return 1, None
+    count = (now - when) // interval + 1
+    return count, when + count * interval
+
+
+def remaining(when: int | None, interval: int, now: int) -> int:
+    """The time until the next expiry, 0 if there is none (R261, R262)."""
+    if when is None:
+        return 0
+    if now < when:
+        return when - now
+    return interval - (now - when) % interval if interval else 0
+
+
+class Deadlines(Generic[_Item]):
+    """Items in the order of their deadlines, those of one deadline in the order of their coming.
+
+    `_at` is what holds: at each deadline an item, or of several that share it a dict in their
+    order. `_heap` has the deadlines alone, which are cheaper to compare and to keep than pairs.
+    A deadline whose items have been discarded stays in the heap, and is dropped when it comes up,
+    or when half of the heap is like that; so to discard is O(1) in the long run.
+
+    What is over is moved to `due`. An item may be there, or at a deadline, that does not want to be
+    any more because a signal handler's exception ended a change half-way: an item knows best.
+
+    Nothing here locks, waits or knows the time.
+    """
+
+    __slots__ = ("_at", "_heap", "alarm", "clock", "due")
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
+        self.alarm: int | None = None  # what the driver has been told
+        self.due: deque[_Item] = deque()
+        self._at: dict[int, _Item | dict[_Item, None]] = {}
+        self._heap: list[int] = []
+
+    def __len__(self) -> int:
+        return sum(len(i) if i.__class__ is dict else 1 for i in self._at.values())  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        return bool(self._heap or self.due)
+
+    def add(self, when: int, item: _Item) -> bool:
+        """Put `item` at `when`, where it may be already; whether that is the first deadline."""
+        at = self._at
+        if when in at:
+            there = at[when]
+            if there.__class__ is dict:
+                there[item] = None  # type: ignore[index]
+            elif there is not item:
+                at[when] = {there: None, item: None}  # type: ignore[dict-item]
+        else:
+            # Not the other way round: a deadline without an item would be dropped, not missed.
+            at[when] = item
+            heappush(self._heap, when)
+        return when == self._heap[0]
+
+    def discard(self, when: int, item: _Item) -> None:
+        """Take `item` out, if it is there."""
+        there = self._at.get(when)
+        if there is item:
+            del self._at[when]
+        elif there.__class__ is dict and item in there:  # type: ignore[operator]
+            del there[item]  # type: ignore[union-attr]
+            if there:
+                return
+            del self._at[when]
+        else:
+            return
+        heap = self._heap
+        if len(heap) > _SLACK and len(heap) > 2 * len(self._at):
+            heap = list(self._at)
+            heapify(heap)
+            self._heap = heap
+
+    def first(self) -> int | None:
+        """The next deadline."""
+        heap, at = self._heap, self._at
+        while heap:
+            if heap[0] in at:
+                return heap[0]
+            heappop(heap)
+        at.clear()  # which gives its memory back
+        return None
+
+    def expire(self, now: int) -> None:
+        """Move the items whose deadlines are not after `now` to `due`."""
+        heap, at, due = self._heap, self._at, self.due
+        while heap and heap[0] <= now:
+            when = heap[0]
+            if when in at:
+                item = at[when]
+                # A signal handler may raise after each call: no item is held by a name alone.
+                del at[when]
+                if item.__class__ is dict:
+                    due.extend(item)  # type: ignore[arg-type]
+                else:
+                    due.append(item)  # type: ignore[arg-type]
+            heappop(heap)
+        if not heap:
+            at.clear()
+
+    def clear(self) -> None:
+        self._at.clear()
+        self._heap.clear()
+        self.due.clear()

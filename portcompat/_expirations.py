@@ -1,0 +1,322 @@
+"""The timers of a port: armed, expired, counted, and gone."""
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
+from portcompat._constants import PORT_SOURCE_TIMER
+from portcompat._deadlines import Deadlines, expirations, remaining
+from portcompat._events import PortEvent
+from portcompat._queue import EventQueue, Slot
+from portcompat._timer_ids import ids
+from portcompat.abc import BackendTimer, Driver
+
+if TYPE_CHECKING:
+    from portcompat._engine import Engine
+
+_new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
+
+_INT_MAX: Final = 0x7FFF_FFFF  # R266
+_INT64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF  # R257
+_DELETED: Final = -1
+
+
+class PortTimer(Slot, BackendTimer):
+    """A timer that queues events (SIGEV_PORT).
+
+    While it is armed and has no event queued it stands in the `Deadlines` of its clock. With one
+    queued it does not: nothing has to happen at its next deadline, and how many have passed is
+    counted when the event is taken (R265). `when` is the first deadline that is not yet in `count`.
+
+    Each call is one critical section of the engine.
+    """
+
+    __slots__ = ("clock", "cookie", "count", "deadlines", "engine", "interval", "number", "when")
+
+    def __init__(
+        self, engine: "Engine", clock: int, number: int, user: object, deadlines: "_Deadlines"
+    ) -> None:
+        self.user = None  # of Slot, which forgets it with each event: see `cookie`
+        self.queued = False
+        self.stale = 0
+        self.engine = engine
+        self.clock = clock
+        self.number = number
+        self.cookie = user
+        self.deadlines = deadlines
+        self.when: int | None = None
+        self.interval = 0
+        self.count = 0
+
+    def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
+        engine = self.engine
+        former = 0, 0
+        with engine._lock:
+            if engine._busy or engine.closed or self.number == _DELETED:
+                if engine._busy or self.number == _DELETED or engine.abandoned:
+                    self._refuse()
+                return self._set_without_port(value, interval, absolute)
+            engine._busy = True
+            expired = False
+            try:
+                timers = engine._expirations
+                before, was = self.deadlines, self.when
+                if was is not None:
+                    now = timers.now(before.clock)
+                    if was <= now:  # and nobody has looked
+                        expired = True
+                        self._expire(now)
+                    former = self._get()
+                if value is None:
+                    self.when, self.interval = None, 0
+                else:
+                    deadlines = timers.deadlines(self.clock, absolute)
+                    now = timers.now(deadlines.clock)
+                    when = value if absolute else now + value
+                    if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
+                        raise _overflow()
+                    is_first = False
+                    if not self.queued:
+                        engine._timed = True
+                        engine._plain = False
+                        is_first = deadlines.add(when, self)
+                    # No call among these, so no handler can raise between them.
+                    self.when, self.interval, self.deadlines = when, interval, deadlines
+                    if when <= now:
+                        expired = True
+                        engine._expire()
+                    elif is_first and engine._in_driver:
+                        timers.set_alarms()
+                if was is not None and (was != self.when or before is not self.deadlines):
+                    before.discard(was, self)
+            finally:
+                engine._busy = False
+                if expired or engine._again or engine._shown is not None:
+                    engine._catch_up()
+        return former
+
+    def get(self) -> tuple[int, int]:
+        with self.engine._lock:
+            if self.number == _DELETED or self.engine.abandoned:
+                self._refuse()
+            return self._get()
+
+    def overrun(self) -> int:
+        with self.engine._lock:
+            if self.number == _DELETED or self.engine.abandoned:
+                self._refuse()
+        return 0  # R268: the count is in the event
+
+    @property
+    def deleted(self) -> bool:
+        return self.number == _DELETED
+
+    def delete(self) -> None:
+        engine = self.engine
+        with engine._lock:
+            if engine._busy or engine.abandoned or self.number == _DELETED:
+                self._refuse()
+            engine._busy = True
+            try:
+                when = self.when
+                # No call among these, so no signal handler can raise between them. After that it
+                # is deleted, wherever it still stands.
+                self.number = _DELETED
+                self.when = None
+                engine._queue.room += 1
+                if self.queued and not engine.closed:
+                    engine._queue.withdraw(self)
+                if when is not None:
+                    self.deadlines.discard(when, self)
+            finally:
+                engine._busy = False
+                engine._catch_up()
+
+    def orphan(self) -> None:
+        expirations = self.engine._expirations
+        expirations.orphans.append(self)
+        if self.engine.closed:
+            expirations.drop_orphans()
+
+    # Inside the lock
+
+    def _expire(self, now: int) -> None:
+        """Bring the count up to `now`, before another setting replaces this one (R260)."""
+        if not self.queued:
+            self.engine._expire()
+        if self.queued and self.when is not None:
+            passed, when = expirations(self.when, self.interval, now)
+            self.count += passed
+            self.when = when
+
+    def deliver(self) -> PortEvent | None:
+        if self.number == _DELETED:
+            return None
+        count, when = self.count, self.when
+        if when is not None:
+            engine = self.engine
+            passed, when = expirations(
+                when, self.interval, engine._expirations.now(self.deadlines.clock)
+            )
+            count += passed
+            if when is not None and not engine.closed:
+                engine._timed = True
+                if self.deadlines.add(when, self) and engine._in_driver:
+                    engine._expirations.set_alarms()
+        event = _new(
+            PortEvent,
+            (PORT_SOURCE_TIMER, self.number, count if count < _INT_MAX else _INT_MAX, self.cookie),
+        )
+        # Only now: a handler may have raised, and then the count is still to be told.
+        self.count = 0
+        self.when = when
+        return event
+
+    def _get(self) -> tuple[int, int]:
+        if self.when is None:
+            return 0, 0
+        left = remaining(
+            self.when, self.interval, self.engine._expirations.now(self.deadlines.clock)
+        )
+        return (left, self.interval) if left else (0, 0)
+
+    def _set_without_port(
+        self, value: int | None, interval: int, absolute: bool
+    ) -> tuple[int, int]:
+        """The port is closed: it goes on, and tells nobody (R271)."""
+        former = self._get()
+        if value is None:
+            self.when, self.interval = None, 0
+        else:
+            timers = self.engine._expirations
+            self.deadlines = timers.deadlines(self.clock, absolute)
+            when = value if absolute else timers.now(self.deadlines.clock) + value
+            if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
+                raise _overflow()
+            self.when, self.interval = when, interval
+        return former
+
+    def _refuse(self) -> None:
+        if self.engine.abandoned:
+            raise OSError(
+                errno.EINVAL, "the timer belongs to the parent: a timer does not survive fork"
+            )
+        if self.number == _DELETED:
+            raise OSError(errno.EINVAL, "the timer has been deleted")
+        self.engine._refuse()
+
+
+_Deadlines = Deadlines[PortTimer]
+
+
+class Expirations:
+    """The deadlines of an engine's timers, clock by clock, under the engine's lock.
+
+    A timer that is set relative to now goes by CLOCK_MONOTONIC even if its clock is CLOCK_REALTIME:
+    that the date is set does not concern it (R259).
+
+    The driver is told of the first deadline of each clock when the leader goes in, and while he is
+    inside when it comes nearer. To set and cancel timers while nobody waits costs no system call.
+    """
+
+    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "now", "orphans")
+
+    def __init__(self, driver: Driver, queue: EventQueue) -> None:
+        self._driver = driver
+        self._queue = queue
+        self._others = queue.slot_of
+        queue.slot_of = self._taken
+        self._by_clock: dict[int, _Deadlines] = {}
+        self.now = driver.now
+        self.orphans: deque[PortTimer] = deque()
+
+    def prepare(self, clock: int) -> "_Deadlines":
+        """Have what it takes to wait on `clock`; descriptors may run out."""
+        for each in (CLOCK_MONOTONIC, clock) if clock == CLOCK_REALTIME else (clock,):
+            if each not in self._by_clock:
+                self._driver.set_alarm(each, None)
+                self._by_clock[each] = Deadlines(each)
+        return self._by_clock[clock]
+
+    def deadlines(self, clock: int, absolute: bool) -> "_Deadlines":
+        """Those that a timer of `clock` goes by."""
+        if clock == CLOCK_REALTIME and not absolute:
+            clock = CLOCK_MONOTONIC
+        return self._by_clock[clock]
+
+    def look(self) -> bool:
+        """Queue the events of what is due. Returns whether any timer is left."""
+        left = False
+        for clock, deadlines in self._by_clock.items():
+            if deadlines:
+                now = self.now(clock)
+                deadlines.expire(now)
+                if deadlines.due:
+                    self._fire(deadlines.due, now)
+                left = left or bool(deadlines)
+        return left
+
+    def _fire(self, due: "deque[PortTimer]", now: int) -> None:
+        append = self._queue.line.append
+        while due:
+            timer = due[0]
+            when = timer.when
+            # No call before the last, so no signal handler can raise before it is done.
+            del due[0]
+            if when is None or when > now or timer.queued:
+                continue
+            interval = timer.interval
+            timer.when = when + interval if interval else None
+            timer.count = 1
+            timer.queued = True
+            append(timer)
+
+    def set_alarms(self, exact: bool = False) -> None:
+        """Tell the driver of the first deadlines. Unless `exact`, an alarm that goes off too soon
+        may stand: that is cheaper than to set it anew each time that a timer is cancelled."""
+        for clock, deadlines in self._by_clock.items():
+            first = deadlines.first()
+            alarm = deadlines.alarm
+            if first is None:
+                if alarm is None or not exact and alarm > self.now(clock):
+                    continue
+            elif (
+                alarm is not None
+                and first >= alarm
+                and not (exact and first != alarm)
+                # It may have gone off unheard in a look that came before this wait, and a date that
+                # is set back does not show that it has.
+                and clock != CLOCK_REALTIME
+                and alarm > self.now(clock)
+            ):
+                continue
+            self._driver.set_alarm(clock, first)
+            deadlines.alarm = first
+
+    def clear(self) -> None:
+        """The port is closed."""
+        for deadlines in self._by_clock.values():
+            deadlines.clear()
+        self.drop_orphans()
+
+    def drop_orphans(self) -> None:
+        while self.orphans:
+            timer = self.orphans.pop()
+            ids.release(timer.number, timer)
+
+    def _taken(self, event: PortEvent) -> Slot | None:
+        """The timer that `event` was of, with its count given back."""
+        if event.source != PORT_SOURCE_TIMER:
+            return self._others(event)
+        timer = ids.timers.get(event.object)
+        if not isinstance(timer, PortTimer) or timer.engine._queue is not self._queue:
+            return None
+        if timer.number != event.object:
+            return None
+        timer.count += event.events
+        return None if timer.queued else timer
+
+
+def _overflow() -> OSError:
+    return OSError(errno.EOVERFLOW, "no clock goes that far: value plus interval is over 292 years")
