@@ -1,5 +1,6 @@
-"""Interruptions at a chosen step, as a signal handler would make them there."""
+"""Interruptions at a chosen step, as a signal handler would make them there, and by real ones."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,3 +45,19 @@ def at_each_step(act: Callable[[], object]) -> Iterator[Interruption]:
         if not interruption.reached:
             return
         step += 1
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """The garbage collector does not run in the block.
+
+    What a signal handler raises while the collector calls back (Hypothesis has it do so) goes to
+    sys.unraisablehook and ends nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

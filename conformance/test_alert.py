@@ -288,11 +288,12 @@ def test_it_wakes_who_waits_for_descriptors_too(port: Port) -> None:
 
 @rule("R174")
 def test_clearing_wakes_nobody(port: Port) -> None:
-    getter = waiting(port.get)
+    port.send(1)
+    getter = waiting(lambda: port.getn(4, 2))
     port.alert(0)
     getter.at_rest()
-    port.send(1)
-    assert getter.result().events == 1
+    port.send(2)
+    assert [event.events for event in getter.result()] == [1, 2]
 
 
 @rule("R126", "R154")

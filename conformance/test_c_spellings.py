@@ -103,6 +103,13 @@ def test_it_is_the_number_of_an_open_descriptor(number: int) -> None:
     assert errno_of(os.fstat, number) == errno.EBADF
 
 
+@rule("R067")
+def test_it_is_the_lowest_free_number(create: Create) -> None:
+    with socket_pair() as (ours, theirs):
+        lowest = min(ours.fileno(), theirs.fileno())
+    assert create() == lowest
+
+
 @rule("R051", "R068")
 def test_a_port_too_many_is_eagain(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
     create()

@@ -8,6 +8,9 @@ import pytest
 
 from portcompat import (
     EBADFD,
+    POLLIN,
+    PORT_SOURCE_FD,
+    port_associate,
     port_close,
     port_create,
     port_get,
@@ -15,7 +18,9 @@ from portcompat import (
     port_send,
 )
 from portcompat.conformance import rule
+from portcompat.conformance._descriptors import SOON, socket_pair
 from portcompat.conformance._errors import errno_of
+from portcompat.conformance._fork import in_fork_child
 
 
 @pytest.fixture
@@ -61,6 +66,17 @@ def test_a_dup_outlives_the_first_number(number: int, double: int) -> None:
     port_send(number, 1)
     port_close(number)
     assert port_get(double, 0).events == 1
+
+
+@rule("R116", "R180")
+def test_a_fork_child_that_closes_its_copy_leaves_the_port(number: int) -> None:
+    with socket_pair() as (ours, theirs):
+        port_send(number, 1)
+        port_associate(number, PORT_SOURCE_FD, ours.fileno(), POLLIN, "parent's")
+        in_fork_child(lambda: os.close(number))
+        assert port_get(number, 0).events == 1
+        theirs.send(b"x")
+        assert [event.user for event in port_getn(number, 2, 1, SOON)] == ["parent's"]
 
 
 @rule("R177", "R180")

@@ -115,6 +115,31 @@ def test_a_pipe_whose_readers_are_gone_has_no_pollhup_beside_pollout(port: Port)
         assert not (told & POLLHUP and told & POLLOUT)
 
 
+@rule("R096", "R098")
+def test_the_reading_end_of_a_pipe_is_never_writable(port: Port) -> None:
+    with pipe() as (reader, writer):
+        writer.write(b"x")
+        port.associate(reader, POLLOUT)
+        assert port.getn(2, 1, A_WHILE) == []
+        port.associate(reader, POLLIN | POLLOUT)
+        assert port.get(SOON).events == POLLIN
+
+
+@needs("hangup")
+@rule("R107", "R110")
+def test_a_hangup_is_told_of_every_descriptor(port: Port) -> None:
+    with pipe() as (reader, writer):
+        double = os.dup(reader.fileno())
+        try:
+            port.associate(reader, 0)
+            port.associate(double, POLLIN)
+            writer.close()
+            told = {event.object for event in port.getn(4, 2, SOON) if event.events & POLLHUP}
+            assert told == {reader.fileno(), double}
+        finally:
+            os.close(double)
+
+
 @rule("R110")
 def test_a_hangup_is_told_once_for_each_association(port: Port) -> None:
     with pipe() as (reader, writer):
@@ -161,6 +186,36 @@ def test_a_terminal_that_hangs_up_tells_what_poll_tells(port: Port) -> None:
             os.close(watched)
 
 
+@needs("hangup")
+@rule("R098")
+def test_the_master_of_a_terminal_tells_that_its_other_side_is_gone(port: Port) -> None:
+    with terminal() as (master, slave):
+        spare = os.dup(slave)
+        port.associate(master, 0)
+        assert port.getn(2, 1, 0) == []
+        os.dup2(master, slave)  # the last descriptor of the other side but one
+        os.close(spare)
+        assert port.get(SOON).events & POLLHUP
+        port.associate(master, POLLIN | POLLOUT)
+        assert port.get(SOON).events == polled(master, POLLIN | POLLOUT)
+
+
+@rule("R094", "R096")
+def test_a_fifo_open_for_both_is_readable_by_what_it_wrote(port: Port, tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    both = os.open(path, os.O_RDWR)
+    try:
+        port.associate(both, POLLIN)
+        assert port.getn(2, 1, A_WHILE) == []
+        os.write(both, b"abc")
+        assert port.get(SOON).events == POLLIN
+        port.associate(both, POLLIN | POLLOUT)
+        assert port.get(SOON).events == POLLIN | POLLOUT
+    finally:
+        os.close(both)
+
+
 @rule("R094", "R096")
 def test_a_fifo_is_readable_when_written(port: Port, tmp_path: Path) -> None:
     path = tmp_path / "fifo"
@@ -193,11 +248,11 @@ def test_a_fifo_whose_writer_goes_hangs_up(port: Port, tmp_path: Path) -> None:
 @rule("R094", "R095")
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/urandom"])
 def test_a_device_without_a_wait_is_ready_at_once(port: Port, device: str) -> None:
-    opened = os.open(device, os.O_RDONLY)
+    opened = os.open(device, os.O_RDWR)
     try:
-        for turn in range(3):
-            port.associate(opened, POLLIN, turn)
-            assert port.get(SOON) == PortEvent(PORT_SOURCE_FD, opened, POLLIN, turn)
+        for turn, events in enumerate([POLLIN, POLLOUT, POLLIN | POLLOUT]):
+            port.associate(opened, events, turn)
+            assert port.get(SOON) == PortEvent(PORT_SOURCE_FD, opened, events, turn)
             assert port.getn(2, 1, 0) == []
     finally:
         os.close(opened)

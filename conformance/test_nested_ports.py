@@ -233,7 +233,9 @@ def test_two_ports_may_watch_each_other(outer: Port, inner: Port) -> None:
     outer.associate(inner, POLLIN, "inner")
     inner.associate(outer, POLLIN, "outer")
     inner.send(0, "sent")
-    assert outer.get(SOON).user == "inner"
+    assert outer.pending() == 1
+    assert {event.user for event in inner.getn(4, 2, SOON)} == {"sent", "outer"}
+    assert outer.getn(4, 1, SOON) == [PortEvent(PORT_SOURCE_FD, inner.fileno(), POLLIN, "inner")]
 
 
 @rule("R193", "R198")

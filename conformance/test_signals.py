@@ -12,6 +12,7 @@ import pytest
 from portcompat import POLLIN, POLLOUT, Port, PortEvent, PortTimeout, sendn
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON, socket_pair
+from portcompat.conformance._interruptions import uncollected
 from portcompat.conformance._threads import in_thread, waiting
 
 if not hasattr(signal, "setitimer"):
@@ -50,9 +51,10 @@ def on_alarm() -> Iterator[OnAlarm]:
         signal.signal(signal.SIGALRM, lambda *_: handle())
         signal.setitimer(signal.ITIMER_REAL, after, every)
 
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, ignore)
+    with uncollected():
+        yield start
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, ignore)
 
 
 def interrupt() -> None:

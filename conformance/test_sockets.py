@@ -162,6 +162,23 @@ def test_a_datagram_makes_its_socket_readable(port: Port) -> None:
         assert port.get(SOON).events == POLLIN
 
 
+@rule("R094", "R095")
+def test_a_datagram_socket_is_writable_at_once(port: Port) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+        port.associate(ours, POLLIN | POLLOUT)
+        assert port.get(SOON).events == POLLOUT
+
+
+@rule("R096", "R098")
+def test_a_listening_socket_is_never_writable(port: Port) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port.associate(listener, POLLOUT)
+        with socket.create_connection(listener.getsockname(), SOON):
+            assert port.getn(2, 1, A_WHILE) == []
+            port.associate(listener, POLLIN | POLLOUT)
+            assert port.get(SOON).events == POLLIN
+
+
 @needs("bands")
 @rule("R098")
 def test_ordinary_data_is_told_by_the_name_it_was_asked_by(port: Port) -> None:

@@ -33,11 +33,23 @@ def port_create() -> int:
 
     Raises OSError EAGAIN and EMFILE as `Port` does. Close it with port_close or os.close.
     """
-    port = Port()
     try:
-        number = os.dup(port.fileno())
+        lowest = os.open(os.devnull, os.O_RDONLY)  # now, before the port takes some for itself
+    except OSError:
+        lowest = -1  # no descriptor is left, it seems; the port says what is wrong (R068)
+    try:
+        port = Port()
+        try:
+            if lowest < 0:
+                number = os.dup(port.fileno())
+            else:
+                number = os.dup2(port.fileno(), lowest, inheritable=False)
+        except BaseException:
+            port.close()
+            raise
     except BaseException:
-        port.close()
+        if lowest >= 0:
+            os.close(lowest)
         raise
     with _closing:
         former = _numbered.get(number)

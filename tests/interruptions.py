@@ -57,7 +57,9 @@ class Interruption:
         return self._trace
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "return":
+        if event == "line":
+            frame.f_trace_opcodes = True  # CPython 3.13 may have forgotten it since the call began
+        elif event == "return":
             self._last.pop(frame, None)
         elif event == "opcode" and not self.place:
             here = frame.f_lasti
@@ -101,6 +103,7 @@ def places(attempt: Callable[[int], Interruption], every: int = 1) -> list[str]:
 
     Returns where they were.
     """
+    attempt(sys.maxsize)  # CPython 3.12 traces opcodes from the second call on that asks for it
     found: list[str] = []
     while place := attempt(len(found) * every).place:
         found.append(place)

@@ -101,6 +101,14 @@ def test_nothing_is_locked_while_a_port_is_closed_and_waits_for_its_threads(
     assert locked == [False]
 
 
+def test_without_a_file_to_hold_its_place_a_port_has_another_number(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
+    monkeypatch.setattr(os, "devnull", "/there/is/none")
+    use_a_port()
+
+
 @pytest.mark.usefixtures("number")
 def test_a_child_can_close_ports_whatever_was_being_closed_at_the_fork() -> None:
     with held_elsewhere(_functions._closing):
@@ -119,11 +127,9 @@ def test_a_port_of_the_parent_is_ebadf_in_a_child_and_says_why_each_time(number:
     in_fork_child(child)
 
 
-def test_a_child_may_use_the_number_of_a_port_of_the_parent_again(
-    number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_may_use_the_number_of_a_port_of_the_parent_again(number: int) -> None:
     def child() -> None:
-        monkeypatch.setattr(os, "dup", lambda fd: os.dup2(fd, number))  # as if it was closed before
+        os.close(number)
         assert port_create() == number
         port_send(number, 2)
         assert port_get(number, 0).events == 2

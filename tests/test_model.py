@@ -262,6 +262,7 @@ def test_the_model_agrees_with_itself() -> None:
     run(ModelPort, examples=50)
 
 
+@pytest.mark.deadline(300)
 @pytest.mark.parametrize("kind", WRONG, ids=lambda kind: kind.__name__)
 def test_a_wrong_model_is_found_out(kind: type[ModelPort]) -> None:
     with pytest.raises(AssertionError, match="the port says"):

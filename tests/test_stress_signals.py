@@ -14,6 +14,7 @@ import pytest
 
 from portcompat import POLLIN, POLLOUT, Port, PortEvent, PortTimeout
 from portcompat.conformance._descriptors import SOON, socket_pair
+from portcompat.conformance._interruptions import uncollected
 from portcompat.conformance._threads import in_thread
 from tests.interruptions import Interrupted
 
@@ -36,9 +37,10 @@ def on_alarm() -> Iterator[OnAlarm]:
         signal.setitimer(signal.ITIMER_REAL, every, every)
 
     former = signal.getsignal(signal.SIGALRM)
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, former)
+    with uncollected():
+        yield start
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
 
 
 class Thrower:
