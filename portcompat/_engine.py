@@ -143,7 +143,7 @@ class Engine(Turns, Backend):
         self._alert = _new(PortEvent, (PORT_SOURCE_ALERT, 0, events, user))
 
     def timer(self, clock: int, number: int, user: object) -> PortTimer:
-        timer: PortTimer | None = None
+        made: PortTimer | None = None
         queue = self._queue
         try:
             with self._lock:
@@ -155,9 +155,9 @@ class Engine(Turns, Backend):
                     if queue.room <= len(queue.inbox):
                         self._associations.drop_closed()
                     deadlines = self._expirations.prepare(clock)
-                    made = PortTimer(self, clock, number, user, deadlines)
+                    timer = PortTimer(self, clock, number, user, deadlines)
                     queue.room -= 1
-                    timer = made
+                    made = timer
                     if queue.room < len(queue.inbox):
                         raise OSError(
                             errno.EAGAIN, f"all {queue.limit} slots of the port are taken"
@@ -166,8 +166,8 @@ class Engine(Turns, Backend):
                     self._busy = False
                     self._catch_up()
         except BaseException:
-            if timer is not None:
-                timer.delete()
+            if made is not None:
+                made.delete()
             raise
         return timer
 

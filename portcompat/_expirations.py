@@ -4,7 +4,7 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
+from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME, LAST, require_shown
 from portcompat._constants import PORT_SOURCE_TIMER
 from portcompat._deadlines import Deadlines, expirations, remaining
 from portcompat._events import PortEvent
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
 _INT_MAX: Final = 0x7FFF_FFFF  # R266
-_INT64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF  # R257
 _DELETED: Final = -1
 
 
@@ -74,8 +73,8 @@ class PortTimer(Slot, BackendTimer):
                     deadlines = timers.deadlines(self.clock, absolute)
                     now = timers.now(deadlines.clock)
                     when = value if absolute else now + value
-                    if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
-                        raise _overflow()
+                    if when + interval > LAST:
+                        require_shown(self.clock, when + interval)
                     is_first = False
                     if not self.queued:
                         engine._timed = True
@@ -110,7 +109,7 @@ class PortTimer(Slot, BackendTimer):
 
     @property
     def deleted(self) -> bool:
-        return self.number == _DELETED
+        return self.number == _DELETED or self.engine.abandoned
 
     def delete(self) -> None:
         engine = self.engine
@@ -192,8 +191,7 @@ class PortTimer(Slot, BackendTimer):
             timers = self.engine._expirations
             self.deadlines = timers.deadlines(self.clock, absolute)
             when = value if absolute else timers.now(self.deadlines.clock) + value
-            if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
-                raise _overflow()
+            require_shown(self.clock, when + interval)
             self.when, self.interval = when, interval
         return former
 
@@ -246,53 +244,62 @@ class Expirations:
         return self._by_clock[clock]
 
     def look(self) -> bool:
-        """Queue the events of what is due. Returns whether any timer is left."""
-        left = False
+        """Find what is due. Returns whether there is any."""
+        found = False
         for clock, deadlines in self._by_clock.items():
             if deadlines:
+                deadlines.expire(self.now(clock))
+                found = found or bool(deadlines.due)
+        return found
+
+    def fire(self) -> bool:
+        """Queue the events of what is due. Returns whether a timer or an alarm is left."""
+        append = self._queue.line.append
+        left = False
+        for clock, deadlines in self._by_clock.items():
+            due = deadlines.due
+            if due:
                 now = self.now(clock)
-                deadlines.expire(now)
-                if deadlines.due:
-                    self._fire(deadlines.due, now)
-                left = left or bool(deadlines)
+                while due:
+                    timer = due[0]
+                    when = timer.when
+                    # No call before the last, so no handler can raise before it is done.
+                    del due[0]
+                    if when is None or when > now or timer.queued:
+                        continue
+                    interval = timer.interval
+                    timer.when = when + interval if interval else None
+                    timer.count = 1
+                    timer.queued = True
+                    append(timer)
+            left = left or bool(deadlines) or deadlines.alarm is not None
         return left
 
-    def _fire(self, due: "deque[PortTimer]", now: int) -> None:
-        append = self._queue.line.append
-        while due:
-            timer = due[0]
-            when = timer.when
-            # No call before the last, so no signal handler can raise before it is done.
-            del due[0]
-            if when is None or when > now or timer.queued:
-                continue
-            interval = timer.interval
-            timer.when = when + interval if interval else None
-            timer.count = 1
-            timer.queued = True
-            append(timer)
+    def set_alarms(self, exact: bool = False) -> bool:
+        """Tell the driver of the first deadlines; returns whether a timer or an alarm is left.
 
-    def set_alarms(self, exact: bool = False) -> None:
-        """Tell the driver of the first deadlines. Unless `exact`, an alarm that goes off too soon
-        may stand: that is cheaper than to set it anew each time that a timer is cancelled."""
+        Unless `exact`, an alarm that goes off too soon may stand: that is cheaper than to set it
+        anew each time that a timer is cancelled.
+        """
+        left = False
         for clock, deadlines in self._by_clock.items():
             first = deadlines.first()
-            alarm = deadlines.alarm
-            if first is None:
-                if alarm is None or not exact and alarm > self.now(clock):
-                    continue
-            elif (
-                alarm is not None
-                and first >= alarm
-                and not (exact and first != alarm)
-                # It may have gone off unheard in a look that came before this wait, and a date that
-                # is set back does not show that it has.
-                and clock != CLOCK_REALTIME
-                and alarm > self.now(clock)
-            ):
-                continue
-            self._driver.set_alarm(clock, first)
-            deadlines.alarm = first
+            if self._needs(deadlines, first, exact):
+                self._driver.set_alarm(clock, None if first is None else min(first, LAST))
+                deadlines.alarm = first
+            left = left or deadlines.alarm is not None
+        return left
+
+    def _needs(self, deadlines: "_Deadlines", first: int | None, exact: bool) -> bool:
+        """Whether the driver is to be told of `first`."""
+        alarm, clock = deadlines.alarm, deadlines.clock
+        if alarm is None:
+            return first is not None
+        if (first != alarm) if exact else (first is not None and first < alarm):
+            return True
+        # It may have gone off unheard in a look that came before this wait, and a date that is set
+        # back does not show that it has.
+        return clock == CLOCK_REALTIME or alarm <= self.now(clock)
 
     def clear(self) -> None:
         """The port is closed."""
@@ -316,7 +323,3 @@ class Expirations:
             return None
         timer.count += event.events
         return None if timer.queued else timer
-
-
-def _overflow() -> OSError:
-    return OSError(errno.EOVERFLOW, "no clock goes that far: value plus interval is over 292 years")

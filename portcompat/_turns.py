@@ -158,7 +158,7 @@ class Turns:
         self._unseen = False
         self._unlooked = 0
         if self._timed:
-            self._expirations.set_alarms()
+            self._timed = self._expirations.set_alarms()
         self._in_driver = True
 
     def _come_out(self, leader: Waiter, ready: list[tuple[int, int]], deadline: int | None) -> bool:
@@ -334,7 +334,11 @@ class Turns:
 
     def _expire(self) -> None:
         """Queue the events of the timers that are due. Whoever is in the driver may stay there."""
-        self._timed = self._expirations.look()
+        if self._expirations.look():
+            if self._inbox and not self._unseen:
+                self._quiet = -1
+                self._queue.settle()  # as in `_look`
+            self._timed = self._expirations.fire()
 
     def _recover(self) -> None:
         """What the driver reported is lost with the exception of a signal handler: ask again."""

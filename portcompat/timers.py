@@ -7,6 +7,7 @@ Times are seconds, ints or floats, or nanoseconds where a name says so; those ar
 """
 
 import errno
+import signal
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, SupportsFloat, SupportsIndex, cast
 
@@ -80,7 +81,7 @@ class Timer:
         *,
         after: Seconds | None = None,
         at: Seconds | None = None,
-        every: Seconds = 0,
+        every: Seconds | None = None,
         after_ns: SupportsIndex | None = None,
         at_ns: SupportsIndex | None = None,
         every_ns: SupportsIndex | None = None,
@@ -88,16 +89,16 @@ class Timer:
         """Arm it, instead of what it was set to before (timer_settime(3C), R247-R260).
 
         It expires `after` a span from now, or `at` a moment of its clock, at once if that is past;
-        and then `every` so often again, 0 for never. An event that is queued stays, and what
+        and then every `every` again, 0 and None for never. An event that is queued stays, and what
         expires later is counted in it (R260). Raises OSError EINVAL for a time that is negative,
         NaN or infinite and when the timer has been deleted; EOVERFLOW for what no clock will show.
         """
         if every_ns is not None:
-            if every:
+            if every is not None:
                 raise TypeError("every and every_ns exclude each other")
             interval = _as_nanoseconds(every_ns, "every_ns")
         else:
-            interval = _in_nanoseconds(every, "every") if every else 0
+            interval = 0 if every is None else _in_nanoseconds(every, "every")
         if after is not None:
             value = _in_nanoseconds(after, "after")
         elif after_ns is not None:
@@ -193,18 +194,21 @@ class SigEvent(NamedTuple):
     function: Any = None
 
 
+_ALARM: Final = SigEvent(SIGEV_SIGNAL, getattr(signal, "SIGALRM", 14))  # R239
+
+
 def timer_create(clock_id: SupportsIndex, sigevent: SigEvent | None = None) -> int:
     """Make a timer, disarmed; returns its id (timer_create(3C), R237-R246).
 
     Raises OSError EINVAL for a clock that nothing can wait on and for what SigEvent cannot be,
     EAGAIN when `limits.max_timers` or all slots of the port are taken, EBADF when the port is not
-    open and EBADFD when it is no port.
+    open, EBADFD when it is no port, and EFAULT for SIGEV_THREAD without a function (R280).
     """
     clock = as_int(clock_id, "clock_id")
     if sigevent is not None and not isinstance(sigevent, SigEvent):
         raise TypeError(f"sigevent must be a SigEvent or None, not {type(sigevent).__name__}")
     _require_clock(clock, CLOCKS)
-    asked = _check(sigevent or SigEvent(SIGEV_SIGNAL))
+    asked = _check(_ALARM if sigevent is None else sigevent)
     number = -1
     timer: BackendTimer | None = None
     try:
@@ -280,20 +284,34 @@ def timer_delete(timerid: SupportsIndex) -> None:
 
 
 def _make(clock: int, number: int, sigevent: SigEvent) -> BackendTimer:
-    """A timer of each kind."""
-    port = sigevent.port
-    found = port if isinstance(port, Port) else _functions._port(cast(int, port))
-    _require_clock(clock, found._backend.clocks)
-    return found._backend.timer(clock, number, sigevent.user)
+    if sigevent.notify == SIGEV_PORT:
+        port = sigevent.port
+        found = port if isinstance(port, Port) else _functions._port(cast(int, port))
+        _require_clock(clock, found._backend.clocks)
+        return found._backend.timer(clock, number, sigevent.user)
+    from portcompat import _timer_kinds
+
+    if sigevent.notify == SIGEV_NONE:
+        return _timer_kinds.SilentTimer(clock)
+    if sigevent.notify == SIGEV_SIGNAL:
+        return _timer_kinds.signal_timer(clock, number, sigevent.signo, sigevent.value)
+    function, value = sigevent.function, sigevent.value
+    return _timer_kinds.ThreadTimer(clock, number, lambda count: function(value))
 
 
 def _check(sigevent: SigEvent) -> SigEvent:
     """Refuse what no kernel would take, before anything is made (R238)."""
     notify = as_int(sigevent.notify, "notify")
-    if notify == SIGEV_PORT and not isinstance(sigevent.port, Port):
-        as_int(cast(int, sigevent.port), "port")
     if notify not in (SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_PORT):
         raise OSError(errno.EINVAL, f"notify {notify} is none of SIGEV_*")
+    if notify == SIGEV_PORT and not isinstance(sigevent.port, Port):
+        as_int(cast(int, sigevent.port), "port")
+    if notify == SIGEV_SIGNAL and as_int(sigevent.signo, "signo") not in signal.valid_signals():
+        raise OSError(errno.EINVAL, f"there is no signal {sigevent.signo}")
+    if notify == SIGEV_THREAD and not callable(sigevent.function):
+        if sigevent.function is None:
+            raise OSError(errno.EFAULT, "SIGEV_THREAD needs a function (R280)")
+        raise TypeError(f"function must be callable, not {type(sigevent.function).__name__}")
     return sigevent
 
 

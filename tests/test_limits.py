@@ -71,4 +71,4 @@ def test_a_limit_holds_for_ports_that_are_made_after_it_was_set(backend: str) ->
 
 
 def test_the_limits_print_themselves() -> None:
-    assert repr(Limits()) == "Limits(max_ports=8192, max_events=65536)"
+    assert repr(Limits()) == "Limits(max_ports=8192, max_events=65536, max_timers=16777216)"
