@@ -80,7 +80,15 @@ class Engine(Turns, Backend):
             self._sent(event)
 
     def _sent(self, event: PortEvent) -> None:
-        """Look after an event in the inbox: there is no room for it, or somebody waits for it."""
+        """Look after an event in the inbox: there is no room for it, somebody waits for it, or a
+        timer that is due comes before it."""
+        if (
+            self._timed
+            and not self._busy
+            and len(self._inbox) <= self._calm
+            and not self._expirations.is_due()
+        ):
+            return
         queue = self._queue
         with self._lock:
             if self.closed:
@@ -95,6 +103,11 @@ class Engine(Turns, Backend):
                 return
             self._busy = True
             try:
+                if self._timed and self._expirations.look():
+                    sent = queue.retract(event)
+                    self._expire()
+                    if sent:
+                        self._inbox.append(event)
                 if self._unseen and self._in_driver:
                     self._call()
                 elif self._unseen:
@@ -224,6 +237,11 @@ class Engine(Turns, Backend):
         """Take what there is if it is enough. If it is not: None to wait, else less."""
         queue = self._queue
         if self._timed:
+            if want == 1 and not (queue.line or queue.inbox or self._associations.active):
+                events = self._expirations.collect(limit)
+                if events:
+                    self._timed = self._expirations.armed()
+                    return events
             self._expire()
         looked = self._in_driver or not self._associations.active
         if not looked:
@@ -314,6 +332,7 @@ class Engine(Turns, Backend):
             if self._busy:
                 self._refuse()
             self.closed = True
+            self._timed = False
             self._quiet = -1
             self._plain = False
             dropped = [self._alert, *self._associations.clear(), *self._queue.clear()]
@@ -344,6 +363,7 @@ class Engine(Turns, Backend):
         self._why_closed = reason
         if not self.closed:
             self.closed = True
+            self._timed = False
             self._quiet = -1
             self._plain = False
             self._driver.close()

@@ -59,6 +59,8 @@ class Turns:
     how long the inbox may get before a sender has to look after it himself. That is the room there
     is, or less when somebody waits for just so many. Both sides write first and read then: a sender
     appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. One sees the other.
+    While a timer may expire it is -1, and `_calm` is what it would be: the sender sees to it that
+    what is due comes before what he has sent.
 
     **Order.** To associate arms a descriptor and does not look whether it is ready; `_unseen` says
     so. The next send, alert or retrieval looks first, so an event that was due when its descriptor
@@ -82,6 +84,7 @@ class Turns:
         self._queue = EventQueue(max_events)
         self._inbox = self._queue.inbox
         self._quiet = max_events
+        self._calm = max_events  # what `_quiet` is but for timers: see `_sent`
         self._plain = True  # nothing but messages is about: see `get`
         self._associations = Associations(driver, self._queue)
         self._expirations = Expirations(driver, self._queue)
@@ -157,8 +160,8 @@ class Turns:
             self._queue.settle()
         self._unseen = False
         self._unlooked = 0
-        if self._timed:
-            self._timed = self._expirations.set_alarms()
+        if self._timed or self._expirations.alarmed:
+            self._expirations.set_alarms()
         self._in_driver = True
 
     def _come_out(self, leader: Waiter, ready: list[tuple[int, int]], deadline: int | None) -> bool:
@@ -289,7 +292,7 @@ class Turns:
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
         with self._lock:
-            self._quiet = -1
+            self._quiet = self._calm = -1
             self._queue.put_back(_deliverable(events))
             self._catch_up()
 
@@ -356,7 +359,8 @@ class Turns:
             self._ring or self._call_due or queue.declined or self._shown is not None or self.closed
         ):
             # The usual case, nobody to serve: what `_arrange` would do in full.
-            self._quiet = -1 if self._unseen else queue.room
+            self._calm = -1 if self._unseen else queue.room
+            self._quiet = -1 if self._timed else self._calm
             self._plain = not (
                 self._associations.active or queue.line or self._alert or self._timed
             )
@@ -410,11 +414,12 @@ class Turns:
             if self._shown is not None:
                 self._expirations.set_alarms(exact=True)
             if self._shown is False or (self._unseen and not self._called):
-                self._quiet = -1
+                self._calm = -1
             elif ring and not self._called:
-                self._quiet = min(queue.room, ring[0].want - queue.settled - 1)
+                self._calm = min(queue.room, ring[0].want - queue.settled - 1)
             else:
-                self._quiet = queue.room
+                self._calm = queue.room
+            self._quiet = -1 if self._timed else self._calm
             self._plain = not (
                 self._alert is not None
                 or self._shown is not None

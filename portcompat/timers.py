@@ -59,23 +59,6 @@ class Timer:
 
     __slots__ = ("__weakref__", "_id", "_timer")
 
-    def __init__(self, port: Port, clock: SupportsIndex, user: Any = None) -> None:
-        self._id = -1
-        number = as_int(clock, "clock")
-        _require_clock(number, port._backend.clocks)
-        timer: BackendTimer | None = None
-        number_of_timer = -1
-        try:
-            number_of_timer = ids.reserve()
-            timer = port._backend.timer(number, number_of_timer, user)
-            ids.timers[number_of_timer] = timer
-        except BaseException:
-            if number_of_timer >= 0:
-                _drop(number_of_timer, timer)
-            raise
-        self._timer = timer
-        self._id = number_of_timer
-
     def set(
         self,
         *,
@@ -93,24 +76,26 @@ class Timer:
         expires later is counted in it (R260). Raises OSError EINVAL for a time that is negative,
         NaN or infinite and when the timer has been deleted; EOVERFLOW for what no clock will show.
         """
-        if every_ns is not None:
-            if every is not None:
-                raise TypeError("every and every_ns exclude each other")
-            interval = _as_nanoseconds(every_ns, "every_ns")
+        if every is None:
+            interval = 0 if every_ns is None else _as_nanoseconds(every_ns, "every_ns")
+        elif every_ns is None:
+            interval = _in_nanoseconds(every, "every")
         else:
-            interval = 0 if every is None else _in_nanoseconds(every, "every")
-        if after is not None:
-            value = _in_nanoseconds(after, "after")
-        elif after_ns is not None:
-            value = _as_nanoseconds(after_ns, "after_ns")
+            raise TypeError("every and every_ns exclude each other")
+        if after is not None and at is None and after_ns is None and at_ns is None:
+            # The usual argument is let through without a call.
+            if type(after) is float and 1e-9 < after < 1e9:
+                value = int(after * 1e9 + 0.5)
+            else:
+                value = _in_nanoseconds(after, "after")
+        elif (after is None) + (at is None) + (after_ns is None) + (at_ns is None) != 3:
+            raise TypeError("say when, once: one of after, at, after_ns and at_ns")
         elif at is not None:
             value = _in_nanoseconds(at, "at")
-        elif at_ns is not None:
-            value = _as_nanoseconds(at_ns, "at_ns")
+        elif after_ns is not None:
+            value = _as_nanoseconds(after_ns, "after_ns")
         else:
-            raise TypeError("say when: one of after, at, after_ns and at_ns is needed")
-        if (after is None) + (at is None) + (after_ns is None) + (at_ns is None) != 3:
-            raise TypeError("after, at, after_ns and at_ns exclude each other")
+            value = _as_nanoseconds(cast(SupportsIndex, at_ns), "at_ns")
         self._timer.set(value, interval, after is None and after_ns is None)
 
     def cancel(self) -> None:
@@ -171,11 +156,34 @@ class Timer:
             self.delete()
 
     def __del__(self) -> None:
-        if self._id >= 0 and not self._timer.deleted:
-            self._timer.orphan()
+        try:
+            timer = self._timer
+        except AttributeError:  # it never was one: see `make`
+            return
+        if not timer.deleted:
+            timer.orphan()
 
     def __repr__(self) -> str:
         return f"<Timer {self._id}{' deleted' if self._timer.deleted else ''}>"
+
+
+def make(port: Port, clock: SupportsIndex, user: Any) -> Timer:
+    """`Port.timer`. Not `Timer.__init__`: a signal handler may raise when a class has been called,
+    and nobody would have the timer; it does not when a function of Python returns."""
+    number = as_int(clock, "clock")
+    _require_clock(number, port._backend.clocks)
+    made = Timer.__new__(Timer)
+    timer: BackendTimer | None = None
+    identity = ids.reserve()
+    try:
+        timer = port._backend.timer(number, identity, user)
+        ids.timers[identity] = timer
+    except BaseException:
+        _drop(identity, timer)
+        raise
+    made._timer = timer
+    made._id = identity
+    return made
 
 
 class SigEvent(NamedTuple):
@@ -209,15 +217,13 @@ def timer_create(clock_id: SupportsIndex, sigevent: SigEvent | None = None) -> i
         raise TypeError(f"sigevent must be a SigEvent or None, not {type(sigevent).__name__}")
     _require_clock(clock, CLOCKS)
     asked = _check(_ALARM if sigevent is None else sigevent)
-    number = -1
     timer: BackendTimer | None = None
+    number = ids.reserve()
     try:
-        number = ids.reserve()
         timer = _make(clock, number, asked)
         ids.timers[number] = timer
     except BaseException:
-        if number >= 0:
-            _drop(number, timer)
+        _drop(number, timer)
         raise
     return number
 
@@ -326,9 +332,11 @@ def _timer(timerid: SupportsIndex) -> BackendTimer:
 def _delete(number: int, timer: BackendTimer) -> None:
     try:
         timer.delete()
-    finally:  # also when a signal handler raised after it was done
-        if timer.deleted:
+        ids.release(number, timer)
+    except BaseException:
+        if timer.deleted:  # a signal handler raised
             ids.release(number, timer)
+        raise
 
 
 def _drop(number: int, timer: BackendTimer | None) -> None:
