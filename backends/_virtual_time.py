@@ -158,7 +158,7 @@ class VirtualTime:
             self._busy += 1
             self._places.clear()
         try:
-            self._run_to(min(moments))
+            self._run_to(min(moments), sleeper)
         finally:
             with self._lock:
                 self._busy -= 1
@@ -168,7 +168,7 @@ class VirtualTime:
         for sleeper in list(self._sleepers):
             sleeper.poke()
 
-    def _run_to(self, target: int) -> None:
+    def _run_to(self, target: int, mover: Sleeper | None = None) -> None:
         while True:
             with self._lock:
                 due = bool(self._agenda) and self._agenda[0][0] <= target
@@ -181,7 +181,7 @@ class VirtualTime:
             call()
         now = self._now[CLOCK_MONOTONIC]
         for sleeper in list(self._sleepers):
-            if (when := sleeper.until()) is not None and when <= now:
+            if sleeper is not mover and (when := sleeper.until()) is not None and when <= now:
                 sleeper.poke()
 
     def _all_wait(self, asking: Sleeper) -> bool:

@@ -376,13 +376,17 @@ class SimulatedDriver(Driver):
         ready, self._strays = self._strays, []
         for fd, revents in self._find():
             ready.append((self._armed.pop(fd)[1], revents))
-        files = self._files.wait(0 if ready else patience)
-        if files:
+        if ready:
+            patience = 0
+        if not (patience or self._watched):
+            return ready
+        if files := self._files.wait(patience):
             told = {token for token, _ in files}
             for fd, (_, token) in list(self._watched.items()):
                 if token in told:
                     del self._watched[fd]
-        return ready + files
+            ready += files
+        return ready
 
     def _find(self) -> list[tuple[int, int]]:
         """The simulation's descriptors that are ready, in the order in which they became so."""
