@@ -55,7 +55,7 @@ class Deadlines(Generic[_Item]):
         self.heap: list[int] = []
 
     def __len__(self) -> int:
-        return sum(len(i) if i.__class__ is dict else 1 for i in self.at.values())  # type: ignore[arg-type]
+        return sum(len(item) if isinstance(item, dict) else 1 for item in self.at.values())
 
     def __bool__(self) -> bool:
         return bool(self.heap or self.due)
@@ -65,10 +65,10 @@ class Deadlines(Generic[_Item]):
         at = self.at
         if when in at:
             there = at[when]
-            if there.__class__ is dict:
-                there[item] = None  # type: ignore[index]
+            if isinstance(there, dict):
+                there[item] = None
             elif there is not item:
-                at[when] = {there: None, item: None}  # type: ignore[dict-item]
+                at[when] = {there: None, item: None}
         else:
             # Not the other way round: a deadline without an item would be dropped, not missed.
             at[when] = item
@@ -80,8 +80,8 @@ class Deadlines(Generic[_Item]):
         there = self.at.get(when)
         if there is item:
             del self.at[when]
-        elif there.__class__ is dict and item in there:  # type: ignore[operator]
-            del there[item]  # type: ignore[union-attr]
+        elif isinstance(there, dict) and item in there:
+            del there[item]
             if there:
                 return
             del self.at[when]
@@ -115,11 +115,12 @@ class Deadlines(Generic[_Item]):
             if when in at:
                 item = at[when]
                 # A signal handler may raise after each call: no item is held by a name alone.
-                del at[when]
-                if item.__class__ is dict:
-                    due.extend(item)  # type: ignore[arg-type]
+                if isinstance(item, dict):
+                    del at[when]
+                    due.extend(item)
                 else:
-                    due.append(item)  # type: ignore[arg-type]
+                    del at[when]
+                    due.append(item)
             heappop(heap)
         if not heap:
             at.clear()

@@ -99,7 +99,7 @@ class PortTimer(Slot, BackendTimer):
                     before.discard(was, self)
                 if heap[0] == when and (engine._in_driver or engine._shown is not None):
                     timers.set_alarms(exact=engine._shown is not None)
-            except BaseException:  # of a signal handler: who waits is to be told all the same
+            except BaseException:  # of a handler: who waits is to be told all the same
                 timers.set_alarms(exact=engine._shown is not None)
                 raise
             return former
@@ -351,10 +351,11 @@ class Expirations:
                         break
                     if when in at:
                         timer = at[when]
-                        if timer.__class__ is not PortTimer or timer.when != when or timer.queued:
+                        if isinstance(timer, dict) or timer.when != when or timer.queued:
                             return events
                         if timer.interval:
-                            count, following = expirations(when, timer.interval, now)
+                            count = (now - when) // timer.interval + 1
+                            following = when + count * timer.interval
                             event = timer.event(count)
                             deadlines.add(following, timer)
                             del at[when]

@@ -59,6 +59,12 @@ class Timer:
 
     __slots__ = ("__weakref__", "_id", "_timer")
 
+    _id: int
+    _timer: BackendTimer
+
+    def __init__(self) -> None:
+        raise TypeError("Port.timer() makes timers")
+
     def set(
         self,
         *,
