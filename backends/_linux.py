@@ -26,6 +26,11 @@ class _Libc(Protocol):
     def epoll_ctl(self, epfd: int, op: int, fd: int, event: object, /) -> int: ...
     def timerfd_create(self, clockid: int, flags: int, /) -> int: ...
     def timerfd_settime(self, fd: int, flags: int, new: object, old: object, /) -> int: ...
+    def timer_create(self, clockid: int, event: object, timer: object, /) -> int: ...
+    def timer_settime(self, timer: object, flags: int, new: object, old: object, /) -> int: ...
+    def timer_gettime(self, timer: object, setting: object, /) -> int: ...
+    def timer_getoverrun(self, timer: object, /) -> int: ...
+    def timer_delete(self, timer: object, /) -> int: ...
     def ppoll(self, fds: object, nfds: int, timeout: object, sigmask: object, /) -> int: ...
 
 
@@ -35,6 +40,9 @@ _epoll_ctl: Final = _libc.epoll_ctl  # looked up once
 
 # struct epoll_event: __u32 events, __u64 data; packed on x86-64 and nowhere else.
 _EVENT: Final = Struct("=Iq" if platform.machine() in ("x86_64", "AMD64") else "@Iq")
+# struct sigevent: union sigval, signo, notify; 64 bytes in all, on machines of 64 bits.
+_SIGEVENT: Final = Struct("@Pii48x")
+_SIGNAL: Final = 0  # SIGEV_SIGNAL, by Linux' number
 _ANY_EVENT: Final = _ffi.new("char[16]")  # only read by the kernel, so all threads may share it
 
 
@@ -74,15 +82,58 @@ def timerfd(clock: int) -> int:
 def set_timerfd(fd: int, when: int | None) -> None:
     """timerfd_settime(2), to a moment in nanoseconds or to none. That the clock is set counts as if
     the time had come."""
-    setting = _ffi.new("struct itimerspec *")
-    if when is not None:
-        value = setting.it_value
-        value.tv_sec, value.tv_nsec = divmod(min(max(when, 1), _LAST), 1_000_000_000)
+    setting = _setting(0 if when is None else max(when, 1), 0)
     for _ in range(3):
         if _libc.timerfd_settime(fd, _ABSTIME | _CANCEL_ON_SET, setting, _ffi.NULL) == 0:
             return
         # ECANCELED, once: the clock was set before, and it has not been read since.
     _check(_libc.timerfd_settime(fd, _ABSTIME | _CANCEL_ON_SET, setting, _ffi.NULL))
+
+
+def _setting(value: int, interval: int) -> Any:
+    """A struct itimerspec of nanoseconds."""
+    setting = _ffi.new("struct itimerspec *")
+    for field, span in ((setting.it_value, value), (setting.it_interval, interval)):
+        field.tv_sec, field.tv_nsec = divmod(min(span, _LAST), 1_000_000_000)
+    return setting
+
+
+def _nanoseconds(setting: Any) -> tuple[int, int]:
+    """The value and interval of a struct itimerspec."""
+    value, interval = setting.it_value, setting.it_interval
+    return (
+        value.tv_sec * 1_000_000_000 + value.tv_nsec,
+        interval.tv_sec * 1_000_000_000 + interval.tv_nsec,
+    )
+
+
+class PosixTimer:
+    """timer_create(2) with SIGEV_SIGNAL, timer_settime(2) and so on; in nanoseconds."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, clock: int, signo: int, value: int) -> None:
+        found = _ffi.new("void **")
+        event = _ffi.from_buffer(_SIGEVENT.pack(value & 0xFFFF_FFFF_FFFF_FFFF, signo, _SIGNAL))
+        _check(_libc.timer_create(clock, event, found))
+        self._timer = found[0]
+
+    def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
+        setting = _setting(0 if value is None else max(value, 1), interval)
+        former = _ffi.new("struct itimerspec *")
+        _check(_libc.timer_settime(self._timer, _ABSTIME if absolute else 0, setting, former))
+        return _nanoseconds(former)
+
+    def get(self) -> tuple[int, int]:
+        setting = _ffi.new("struct itimerspec *")
+        _check(_libc.timer_gettime(self._timer, setting))
+        return _nanoseconds(setting)
+
+    def overrun(self) -> int:
+        return _check(_libc.timer_getoverrun(self._timer))
+
+    def delete(self) -> None:
+        _check(_libc.timer_delete(self._timer))
 
 
 def wait_readable(fd: int, timeout: float) -> None:

@@ -6,7 +6,7 @@ from cffi import FFI
 
 # struct epoll_event is packed on x86-64 only (EPOLL_PACKED in <uapi/linux/eventpoll.h>), and a
 # compiled declaration serves every machine. So the kernel is given 16 bytes that are laid out by
-# hand, and sees as many of them as it wants.
+# hand, and sees as many of them as it wants. So is struct sigevent, half of which is a union.
 CDEF = """
 int epoll_ctl(int epfd, int op, int fd, void *event);
 struct pollfd { int fd; short events; short revents; };
@@ -14,6 +14,11 @@ struct timespec { long tv_sec; long tv_nsec; };
 struct itimerspec { struct timespec it_interval; struct timespec it_value; };
 int timerfd_create(int clockid, int flags);
 int timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old);
+int timer_create(int clockid, void *event, void **timer);
+int timer_settime(void *timer, int flags, const struct itimerspec *new, struct itimerspec *old);
+int timer_gettime(void *timer, struct itimerspec *setting);
+int timer_getoverrun(void *timer);
+int timer_delete(void *timer);
 int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout, void *sigmask);
 """
 

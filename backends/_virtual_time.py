@@ -1,6 +1,7 @@
 """Clocks that move when everybody waits, or when they are told to."""
 
 import heapq
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from itertools import count
 from threading import RLock, get_ident
 from time import monotonic
 from typing import Final, Protocol
+from weakref import WeakSet
 
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
 
@@ -62,9 +64,10 @@ class VirtualTime:
 
     The lock protects all but `_now`, which is replaced in one step and read without it. It is
     held while others are asked `is_quiet`, never while anybody waits, and no call is made under it.
+    In a fork child time goes on, for the one thread that is there.
     """
 
-    def __init__(self, jumps: bool, patience: float | None) -> None:
+    def __init__(self, jumps: bool, patience: float | None, reading: int) -> None:
         self._lock = RLock()
         self._now = dict(_START)
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
@@ -74,7 +77,16 @@ class VirtualTime:
         self._patience = patience
         self._places: dict[int, tuple[object, float]] = {}  # where other threads were, since when
         self._bystanders = set(sys._current_frames()) - {get_ident()}
+        _all.add(self)
         self._jumps = jumps
+        self._reading = reading
+
+    def forget_threads(self) -> None:
+        """In a fork child: those of the parent are not there, and one may have held the lock."""
+        self._lock = RLock()
+        self._sleepers.clear()
+        self._busy = 0
+        self._bystanders.clear()
 
     @property
     def clocks(self) -> frozenset[int]:
@@ -85,6 +97,13 @@ class VirtualTime:
         return self._now[CLOCK_MONOTONIC] - _START[CLOCK_MONOTONIC]
 
     def now(self, clock: int) -> int:
+        return self._now[clock]
+
+    def read(self, clock: int) -> int:
+        """`now`, which takes some time itself."""
+        if self._reading:
+            with self._lock:
+                self._now = {other: now + self._reading for other, now in self._now.items()}
         return self._now[clock]
 
     def moment(self, clock: int, when: int) -> int:
@@ -139,7 +158,7 @@ class VirtualTime:
             self._busy += 1
             self._places.clear()
         try:
-            self._run_to(min(moments))
+            self._run_to(min(moments), sleeper)
         finally:
             with self._lock:
                 self._busy -= 1
@@ -149,7 +168,7 @@ class VirtualTime:
         for sleeper in list(self._sleepers):
             sleeper.poke()
 
-    def _run_to(self, target: int) -> None:
+    def _run_to(self, target: int, mover: Sleeper | None = None) -> None:
         while True:
             with self._lock:
                 due = bool(self._agenda) and self._agenda[0][0] <= target
@@ -162,7 +181,7 @@ class VirtualTime:
             call()
         now = self._now[CLOCK_MONOTONIC]
         for sleeper in list(self._sleepers):
-            if (when := sleeper.until()) is not None and when <= now:
+            if sleeper is not mover and (when := sleeper.until()) is not None and when <= now:
                 sleeper.poke()
 
     def _all_wait(self, asking: Sleeper) -> bool:
@@ -196,6 +215,18 @@ class VirtualTime:
             elif now - known[1] < self._patience:
                 rested = False
         return rested
+
+
+_all: Final[WeakSet[VirtualTime]] = WeakSet()
+
+
+def _forget_threads() -> None:
+    for each in list(_all):
+        each.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _slices(native: int | None) -> object:

@@ -119,7 +119,7 @@ class _PollingDriver(Driver):
             return
         former = self._alarms.get(clock)
         self._alarms[clock] = when
-        if self._waiting and (former is None or when < former):
+        if self._waiting and (former is None or when <= former):
             self.wake()
 
     def wake(self) -> None:

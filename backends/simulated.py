@@ -59,8 +59,9 @@ class Simulation:
     are as far as they wait in ports of the simulation or in `sleep`; for one that waits elsewhere
     (to join another, say) `patience` real seconds are allowed to show that it does, and with None
     it is taken to work for ever. Without `jumps` time moves only by `advance`. A retrieval with
-    timeout 0 never moves it. CLOCK_MONOTONIC, CLOCK_BOOTTIME and CLOCK_REALTIME start far from
-    each other and always at the same times.
+    timeout 0 does not move it; but to read a clock takes `reading` seconds, so that with more than
+    0 a loop comes to its time without waiting. CLOCK_MONOTONIC, CLOCK_BOOTTIME and CLOCK_REALTIME
+    start far from each other and always at the same times.
 
     **Descriptors.** `set` makes a number a descriptor of the simulation, with the bits that poll(2)
     would report; take numbers that no file has. All other numbers are the files they are, and
@@ -75,8 +76,10 @@ class Simulation:
     _entered: Final[list["Simulation"]] = []
     _lasting: "Simulation | None" = None
 
-    def __init__(self, *, jumps: bool = True, patience: float | None = 0.02) -> None:
-        self._time = VirtualTime(jumps, patience)
+    def __init__(
+        self, *, jumps: bool = True, patience: float | None = 0.02, reading: float = 0
+    ) -> None:
+        self._time = VirtualTime(jumps, patience, _nanoseconds(reading))
         self._descriptors: dict[int, _Descriptor] = {}
         self._count = 0
         self._faults: list[tuple[str, int | None, OSError]] = []
@@ -110,9 +113,14 @@ class Simulation:
         """The seconds that have passed since the start; no step of a clock changes them."""
         return self._time.elapsed / SECOND
 
+    @property
+    def clocks(self) -> frozenset[int]:
+        """The clocks that there are."""
+        return self._time.clocks
+
     def now(self, clock: int = CLOCK_MONOTONIC) -> int:
         """What the clock shows, in nanoseconds."""
-        return self._time.now(clock)
+        return self._time.read(clock)
 
     def advance(self, seconds: float) -> None:
         """Let time pass while nobody runs: who waits for a moment of it comes late."""
@@ -303,7 +311,7 @@ class SimulatedDriver(Driver):
         return ready
 
     def now(self, clock: int, /) -> int:
-        return self._time.now(clock)
+        return self._time.read(clock)
 
     def set_alarm(self, clock: int, when: int | None) -> None:
         self._simulation._fault("set_alarm")
@@ -368,13 +376,17 @@ class SimulatedDriver(Driver):
         ready, self._strays = self._strays, []
         for fd, revents in self._find():
             ready.append((self._armed.pop(fd)[1], revents))
-        files = self._files.wait(0 if ready else patience)
-        if files:
+        if ready:
+            patience = 0
+        if not (patience or self._watched):
+            return ready
+        if files := self._files.wait(patience):
             told = {token for token, _ in files}
             for fd, (_, token) in list(self._watched.items()):
                 if token in told:
                     del self._watched[fd]
-        return ready + files
+            ready += files
+        return ready
 
     def _find(self) -> list[tuple[int, int]]:
         """The simulation's descriptors that are ready, in the order in which they became so."""

@@ -447,3 +447,51 @@ def test_an_id_that_was_never_given_is_einval(timer: int) -> None:
     assert errno_of(timer_gettime_ns, timer) == errno.EINVAL
     assert errno_of(timer_getoverrun, timer) == errno.EINVAL
     assert errno_of(timer_delete, timer) == errno.EINVAL
+
+
+@rule("R060")
+@pytest.mark.parametrize("timer", [None, "1", b"1", 1.0, [], object()], ids=lambda v: repr(v)[:16])
+def test_what_is_no_id_is_a_type_error(timer: Any) -> None:
+    calls: list[Callable[[Any], object]] = [
+        lambda timer: timer_settime(timer, 0, 1),
+        lambda timer: timer_settime_ns(timer, 0, 1),
+        timer_gettime,
+        timer_gettime_ns,
+        timer_getoverrun,
+        timer_delete,
+    ]
+    for call in calls:
+        with pytest.raises(TypeError):
+            call(timer)
+
+
+@rule("R059")
+@pytest.mark.parametrize(
+    "sigevent",
+    [
+        4,
+        (SIGEV_NONE,),
+        "SIGEV_NONE",
+        SigEvent("4"),  # type: ignore[arg-type]
+        SigEvent(SIGEV_SIGNAL, 1.5),  # type: ignore[arg-type]
+        SigEvent(SIGEV_PORT),
+        SigEvent(SIGEV_PORT, port="port"),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+def test_what_is_no_sigevent_is_a_type_error(create: Create, sigevent: Any) -> None:
+    first = create(time.CLOCK_MONOTONIC, SigEvent(SIGEV_NONE))
+    with pytest.raises(TypeError):
+        create(time.CLOCK_MONOTONIC, sigevent)
+    timer_delete(first)
+    assert create(time.CLOCK_MONOTONIC, SigEvent(SIGEV_NONE)) == first
+
+
+@rule("R060")
+@pytest.mark.parametrize("flags", [None, "1", 1.0], ids=repr)
+def test_flags_that_are_no_int_are_a_type_error(create: Create, flags: Any) -> None:
+    timer = create(time.CLOCK_MONOTONIC, SigEvent(SIGEV_NONE))
+    timer_settime_ns(timer, 0, FAR)
+    with pytest.raises(TypeError):
+        timer_settime(timer, flags, 1)
+    assert timer_gettime_ns(timer)[0] > FAR / 2

@@ -148,6 +148,7 @@ def test_a_deleted_timer_is_einval(timer: Timer) -> None:
     assert errno_of(timer.set, after=1) == errno.EINVAL
     assert errno_of(timer.set, at_ns=1) == errno.EINVAL
     assert errno_of(timer.cancel) == errno.EINVAL
+    assert errno_of(timer.delete) == errno.EINVAL
     assert errno_of(lambda: timer.remaining) == errno.EINVAL
     assert errno_of(lambda: timer.interval_ns) == errno.EINVAL
 
@@ -160,7 +161,7 @@ def test_a_deleted_timer_is_not_the_next_that_has_its_id(port: Port, timer: Time
         following.set(after_ns=FAR)
         assert errno_of(timer.set, after=0) == errno.EINVAL
         assert errno_of(timer.cancel) == errno.EINVAL
-        timer.delete()  # closing what is closed is no error
+        assert errno_of(timer.delete) == errno.EINVAL
         assert following.remaining > 0
         assert not following.deleted
 
@@ -206,6 +207,34 @@ def test_a_malformed_number_of_seconds_is_einval(timer: Timer, name: str, value:
     assert errno_of(timer.set, **moment, **{name: value}) == errno.EINVAL
     assert 0 < timer.remaining_ns <= FAR
     assert timer.interval_ns == 7
+
+
+@rule("R257")
+@pytest.mark.parametrize(
+    "moment",
+    [
+        {"after_ns": 10**30},
+        {"at_ns": 10**30},
+        {"at_ns": 2**63},
+        {"after": 10**400},
+        {"at": 1e200},
+        {"after": 1, "every_ns": 10**30},
+        {"after": 1, "every": 1e200},
+    ],
+    ids=str,
+)
+def test_a_time_that_no_clock_will_show_never_comes(
+    port: Port, timer: Timer, moment: dict[str, Any]
+) -> None:
+    timer.set(after_ns=FAR, every_ns=7)
+    if errno_of(timer.set, **moment) == errno.EOVERFLOW:
+        assert 0 < timer.remaining_ns <= FAR
+        assert timer.interval_ns == 7
+    elif "every" in str(moment):
+        assert port.get(SOON).events == 1
+    assert port.getn(1, 1, A_WHILE) == []
+    timer.set(after=0)
+    assert port.get(SOON).events == 1
 
 
 @rule("R060")

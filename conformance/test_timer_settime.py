@@ -143,6 +143,8 @@ def test_a_negative_time_is_einval_and_changes_nothing(
 def test_other_flags_do_not_make_a_time_absolute(timer: int, flags: int) -> None:
     timer_settime_ns(timer, flags, FAR)
     assert FAR / 2 < timer_gettime_ns(timer)[0] <= FAR
+    timer_settime(timer, flags, 2 * FAR / SECOND)
+    assert FAR < timer_gettime_ns(timer)[0] <= 2 * FAR
 
 
 @rule("R249")
@@ -152,6 +154,8 @@ def test_other_flags_beside_the_absolute_one_mean_nothing(
 ) -> None:
     timer_settime_ns(timer, flags, now(clock) + FAR)
     assert FAR / 2 < timer_gettime_ns(timer)[0] <= FAR
+    timer_settime(timer, flags, (now(clock) + 2 * FAR) / SECOND)
+    assert FAR < timer_gettime_ns(timer)[0] <= 2 * FAR + MS
 
 
 @rule("R250")

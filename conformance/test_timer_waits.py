@@ -120,7 +120,7 @@ def test_a_wait_for_several_events_counts_timers(port: Port, clock: int) -> None
         port.send(0, "message")
         other.set(after=0.002)
         one.set(after=0.01)
-        assert sorted(users(getter.result())) == ["message", "one", "other"]
+        assert sorted(users(getter.result()), key=str) == ["message", "one", "other"]
 
 
 @rule("R266")
@@ -163,10 +163,12 @@ def test_a_wait_of_no_time_sees_what_is_due(port: Port, clock: int) -> None:
         timer.set(after_ns=FAR)
         assert port.getn(1, 1, 0) == []
         assert errno_of(port.get, 0) == ETIME
-        for take in (lambda: port.getn(1, 1, 0), lambda: [port.get(0)]):
-            timer.set(after_ns=MS)
-            sleep_until(clock, now(clock) + MS)
-            assert len(take()) == 1
+        timer.set(after_ns=MS)
+        sleep_until(clock, now(clock) + MS)
+        assert len(port.getn(1, 1, 0)) == 1
+        timer.set(after_ns=MS)
+        sleep_until(clock, now(clock) + MS)
+        assert port.get(0).events == 1
 
 
 @rule("R146")
@@ -214,7 +216,7 @@ def test_a_timer_that_expires_under_an_alert_is_there_when_it_is_cleared(
 def test_timers_and_descriptors_are_served_together(port: Port, clock: int) -> None:
     with socket_pair() as (ours, theirs), port.timer(clock) as timer:
         timer.set(after_ns=MS, every_ns=MS)
-        served = {PORT_SOURCE_FD: 0, PORT_SOURCE_TIMER: 0}
+        served: dict[int, int] = {PORT_SOURCE_FD: 0, PORT_SOURCE_TIMER: 0}
         port.associate(ours, POLLIN, None)
         theirs.send(b"x")
         while min(served.values()) < 20:

@@ -1,5 +1,6 @@
 """The host's clocks, and which of them a timer can go by."""
 
+import errno
 import time
 from typing import Final
 
@@ -12,6 +13,17 @@ CLOCKS: Final = frozenset(
     | {number for number in (getattr(time, "CLOCK_BOOTTIME", None),) if number is not None}
 )
 """Those that go on by themselves: no clock of what a process or a thread has used (R237)."""
+
+LAST: Final = 0x7FFF_FFFF_FFFF_FFFF
+"""The last nanosecond that clocks show, in 292 years after they began."""
+
+
+def require_shown(clock: int, when: int) -> None:
+    """Raise OSError EOVERFLOW if `clock` will never show `when` nanoseconds (R257).
+
+    The date may be anything that struct timespec can hold."""
+    if when > (LAST * 1_000_000_000 if clock == CLOCK_REALTIME else LAST):
+        raise OSError(errno.EOVERFLOW, "no clock goes that far: value plus interval is too much")
 
 
 def _now(clock: int, /) -> int:

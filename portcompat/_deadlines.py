@@ -34,8 +34,8 @@ def remaining(when: int | None, interval: int, now: int) -> int:
 class Deadlines(Generic[_Item]):
     """Items in the order of their deadlines, those of one deadline in the order of their coming.
 
-    `_at` is what holds: at each deadline an item, or of several that share it a dict in their
-    order. `_heap` has the deadlines alone, which are cheaper to compare and to keep than pairs.
+    `at` is what holds: at each deadline an item, or of several that share it a dict in their
+    order. `heap` has the deadlines alone, which are cheaper to compare and to keep than pairs.
     A deadline whose items have been discarded stays in the heap, and is dropped when it comes up,
     or when half of the heap is like that; so to discard is O(1) in the long run.
 
@@ -45,57 +45,61 @@ class Deadlines(Generic[_Item]):
     Nothing here locks, waits or knows the time.
     """
 
-    __slots__ = ("_at", "_heap", "alarm", "clock", "due")
+    __slots__ = ("alarm", "at", "clock", "due", "heap")
 
     def __init__(self, clock: int) -> None:
         self.clock = clock
         self.alarm: int | None = None  # what the driver has been told
         self.due: deque[_Item] = deque()
-        self._at: dict[int, _Item | dict[_Item, None]] = {}
-        self._heap: list[int] = []
+        self.at: dict[int, _Item | dict[_Item, None]] = {}
+        self.heap: list[int] = []
 
     def __len__(self) -> int:
-        return sum(len(i) if i.__class__ is dict else 1 for i in self._at.values())  # type: ignore[arg-type]
+        return sum(len(item) if isinstance(item, dict) else 1 for item in self.at.values())
 
     def __bool__(self) -> bool:
-        return bool(self._heap or self.due)
+        return bool(self.heap or self.due)
 
     def add(self, when: int, item: _Item) -> bool:
         """Put `item` at `when`, where it may be already; whether that is the first deadline."""
-        at = self._at
+        at = self.at
         if when in at:
             there = at[when]
-            if there.__class__ is dict:
-                there[item] = None  # type: ignore[index]
+            if isinstance(there, dict):
+                there[item] = None
             elif there is not item:
-                at[when] = {there: None, item: None}  # type: ignore[dict-item]
+                at[when] = {there: None, item: None}
         else:
             # Not the other way round: a deadline without an item would be dropped, not missed.
             at[when] = item
-            heappush(self._heap, when)
-        return when == self._heap[0]
+            heappush(self.heap, when)
+        return when == self.heap[0]
 
     def discard(self, when: int, item: _Item) -> None:
         """Take `item` out, if it is there."""
-        there = self._at.get(when)
+        there = self.at.get(when)
         if there is item:
-            del self._at[when]
-        elif there.__class__ is dict and item in there:  # type: ignore[operator]
-            del there[item]  # type: ignore[union-attr]
+            del self.at[when]
+        elif isinstance(there, dict) and item in there:
+            del there[item]
             if there:
                 return
-            del self._at[when]
+            del self.at[when]
         else:
             return
-        heap = self._heap
-        if len(heap) > _SLACK and len(heap) > 2 * len(self._at):
-            heap = list(self._at)
+        heap = self.heap
+        if not self.at:
+            heap.clear()
+        elif len(heap) > _SLACK and len(heap) > 2 * len(self.at):
+            heap = list(self.at)
             heapify(heap)
-            self._heap = heap
+            self.heap = heap
 
     def first(self) -> int | None:
-        """The next deadline."""
-        heap, at = self._heap, self._at
+        """The next deadline; the beginning of time while there are some in `due`."""
+        heap, at = self.heap, self.at
+        if self.due:
+            return 0
         while heap:
             if heap[0] in at:
                 return heap[0]
@@ -105,22 +109,23 @@ class Deadlines(Generic[_Item]):
 
     def expire(self, now: int) -> None:
         """Move the items whose deadlines are not after `now` to `due`."""
-        heap, at, due = self._heap, self._at, self.due
+        heap, at, due = self.heap, self.at, self.due
         while heap and heap[0] <= now:
             when = heap[0]
             if when in at:
                 item = at[when]
                 # A signal handler may raise after each call: no item is held by a name alone.
-                del at[when]
-                if item.__class__ is dict:
-                    due.extend(item)  # type: ignore[arg-type]
+                if isinstance(item, dict):
+                    del at[when]
+                    due.extend(item)
                 else:
-                    due.append(item)  # type: ignore[arg-type]
+                    del at[when]
+                    due.append(item)
             heappop(heap)
         if not heap:
             at.clear()
 
     def clear(self) -> None:
-        self._at.clear()
-        self._heap.clear()
+        self.at.clear()
+        self.heap.clear()
         self.due.clear()

@@ -85,17 +85,29 @@ class Engine(Turns, Backend):
             self._sent(event)
 
     def _sent(self, event: PortEvent) -> None:
-        """Look after an event in the inbox: there is no room for it, or somebody waits for it."""
+        """Look after an event in the inbox: there is no room for it, somebody waits for it, or a
+        timer that is due comes before it."""
+        if (
+            self._timed
+            and not self._busy
+            and len(self._inbox) <= self._calm
+            and not self._expirations.is_due()
+        ):
+            return
         lock = self._lock
         wakes = False
         try:
             try:
                 lock.acquire()
                 if self._alone and not (
-                    self._called or self._busy or len(self._inbox) > self._queue.room
+                    self._called
+                    or self._busy
+                    or len(self._inbox) > self._queue.room
+                    or (self._timed and self._expirations.is_due())
                 ):
                     self._called = wakes = True
-                    self._quiet = self._queue.room
+                    self._calm = self._queue.room
+                    self._quiet = -1 if self._timed else self._calm
                 else:
                     wakes = self._settle_sent(event)
                 if wakes:
@@ -132,6 +144,11 @@ class Engine(Turns, Backend):
             return False
         self._busy = True
         try:
+            if self._timed and self._expirations.look():
+                sent = queue.retract(event)
+                self._expire()
+                if sent:
+                    self._inbox.append(event)
             if self._unseen and self._in_driver:
                 self._call()
             elif self._unseen:
@@ -170,7 +187,7 @@ class Engine(Turns, Backend):
         self._alert = _new(PortEvent, (PORT_SOURCE_ALERT, 0, events, user))
 
     def timer(self, clock: int, number: int, user: object) -> PortTimer:
-        timer: PortTimer | None = None
+        made: PortTimer | None = None
         queue = self._queue
         try:
             with self._lock:
@@ -182,9 +199,9 @@ class Engine(Turns, Backend):
                     if queue.room <= len(queue.inbox):
                         self._associations.drop_closed()
                     deadlines = self._expirations.prepare(clock)
-                    made = PortTimer(self, clock, number, user, deadlines)
+                    timer = PortTimer(self, clock, number, user, deadlines)
                     queue.room -= 1
-                    timer = made
+                    made = timer
                     if queue.room < len(queue.inbox):
                         raise OSError(
                             errno.EAGAIN, f"all {queue.limit} slots of the port are taken"
@@ -193,8 +210,8 @@ class Engine(Turns, Backend):
                     self._busy = False
                     self._catch_up()
         except BaseException:
-            if timer is not None:
-                timer.delete()
+            if made is not None:
+                made.delete()
             raise
         return timer
 
@@ -226,12 +243,12 @@ class Engine(Turns, Backend):
                     self._refuse()
                 self._busy = True
                 try:
-                    if self._timed:
-                        self._expire()
                     if want == 1 and not (
                         self._leader or self._alert or self._inbox or self._queue.line
                     ):
-                        if self._associations.active:
+                        if self._timed:
+                            events = self._retrieve_due(limit)
+                        elif self._associations.active:
                             events = self._retrieve_ready(limit)
                         if not events and timeout != 0:
                             waiter = Waiter(1, limit)
@@ -268,6 +285,8 @@ class Engine(Turns, Backend):
     def _retrieve(self, limit: int, want: int, wait: bool) -> list[PortEvent] | None:
         """Take what there is if it is enough. If it is not: None to wait, else less."""
         queue = self._queue
+        if self._timed:
+            self._expire()
         looked = self._in_driver or not self._associations.active
         if not looked:
             self._unlooked += 1
@@ -282,6 +301,16 @@ class Engine(Turns, Backend):
             self._look()
             events = queue.take(limit)
         return events
+
+    def _retrieve_due(self, limit: int) -> list[PortEvent]:
+        """`_retrieve` of one when none is queued and timers are armed."""
+        if not self._associations.active:
+            events = self._expirations.collect(limit)
+            self._timed = self._expirations.armed()
+            if events:
+                return events
+        self._look()
+        return self._queue.take(limit)
 
     def _retrieve_ready(self, limit: int) -> list[PortEvent]:
         """`_retrieve` of one when none is queued: the driver's report need not pass the queue."""
@@ -353,6 +382,7 @@ class Engine(Turns, Backend):
             if self._busy:
                 self._refuse()
             self.closed = True
+            self._timed = False
             self._quiet = -1
             self._alone = False
             self._plain = False
@@ -384,6 +414,7 @@ class Engine(Turns, Backend):
         self._why_closed = reason
         if not self.closed:
             self.closed = True
+            self._timed = False
             self._quiet = -1
             self._plain = False
             self._driver.close()

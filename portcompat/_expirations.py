@@ -2,9 +2,10 @@
 
 import errno
 from collections import deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
+from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME, LAST, require_shown
 from portcompat._constants import PORT_SOURCE_TIMER
 from portcompat._deadlines import Deadlines, expirations, remaining
 from portcompat._events import PortEvent
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
 _INT_MAX: Final = 0x7FFF_FFFF  # R266
-_INT64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF  # R257
 _DELETED: Final = -1
+_DISARMED: Final = 0, 0
 
 
 class PortTimer(Slot, BackendTimer):
@@ -51,49 +52,99 @@ class PortTimer(Slot, BackendTimer):
 
     def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
         engine = self.engine
-        former = 0, 0
         with engine._lock:
-            if engine._busy or engine.closed or self.number == _DELETED:
-                if engine._busy or self.number == _DELETED or engine.abandoned:
-                    self._refuse()
-                return self._set_without_port(value, interval, absolute)
-            engine._busy = True
-            expired = False
-            try:
-                timers = engine._expirations
-                before, was = self.deadlines, self.when
+            was = self.when
+            if engine._busy or engine.closed or self.number < 0 or self.queued:
+                return self._set(value, interval, absolute)
+            timers = engine._expirations
+            before = deadlines = self.deadlines
+            now = timers.now(before.clock)
+            former = _DISARMED
+            if was is not None:
+                if was <= now:  # and nobody has looked
+                    return self._set(value, interval, absolute)
+                former = was - now, self.interval
+            if value is None:
                 if was is not None:
-                    now = timers.now(before.clock)
-                    if was <= now:  # and nobody has looked
-                        expired = True
-                        self._expire(now)
-                    former = self._get()
-                if value is None:
                     self.when, self.interval = None, 0
-                else:
-                    deadlines = timers.deadlines(self.clock, absolute)
-                    now = timers.now(deadlines.clock)
-                    when = value if absolute else now + value
-                    if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
-                        raise _overflow()
-                    is_first = False
-                    if not self.queued:
-                        engine._timed = True
-                        engine._plain = False
-                        is_first = deadlines.add(when, self)
-                    # No call among these, so no handler can raise between them.
-                    self.when, self.interval, self.deadlines = when, interval, deadlines
-                    if when <= now:
-                        expired = True
-                        engine._expire()
-                    elif is_first and engine._in_driver:
-                        timers.set_alarms()
-                if was is not None and (was != self.when or before is not self.deadlines):
                     before.discard(was, self)
-            finally:
-                engine._busy = False
-                if expired or engine._again or engine._shown is not None:
-                    engine._catch_up()
+                    if not before.heap:
+                        engine._timed = timers.armed()
+                    if engine._shown is not None:
+                        engine._catch_up()
+                return former
+            if self.clock == CLOCK_REALTIME:
+                deadlines = timers.deadlines(self.clock, absolute)
+                now = timers.now(deadlines.clock)
+            when = value if absolute else now + value
+            if when <= now:
+                return self._set(value, interval, absolute)
+            if when + interval > LAST:
+                require_shown(self.clock, when + interval)
+            engine._timed = True
+            engine._plain = False
+            engine._quiet = -1
+            # No signal handler can raise before the last call of each branch has done its work, so
+            # the change is made or not; `_busy` is for those that take longer.
+            heap, at = deadlines.heap, deadlines.at
+            try:
+                if when in at:
+                    deadlines.add(when, self)
+                    self.when, self.interval, self.deadlines = when, interval, deadlines
+                else:
+                    at[when] = self
+                    self.when, self.interval, self.deadlines = when, interval, deadlines
+                    heappush(heap, when)
+                if was is not None and (was != when or before is not deadlines):
+                    before.discard(was, self)
+                if heap[0] == when and (engine._in_driver or engine._shown is not None):
+                    timers.set_alarms(exact=engine._shown is not None)
+            except BaseException:  # of a handler: who waits is to be told all the same
+                timers.set_alarms(exact=engine._shown is not None)
+                raise
+            return former
+
+    def _set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
+        """`set` where there is more to it: it has expired, or is to expire now."""
+        engine = self.engine
+        if engine._busy or engine.abandoned or self.number < 0:
+            self._refuse()
+        engine._busy = True
+        try:
+            timers = engine._expirations
+            before, was = self.deadlines, self.when
+            if was is not None:
+                now = timers.now(before.clock)
+                if was <= now:
+                    self._expire(now)
+            former = self._get()
+            if value is None:
+                self.when, self.interval = None, 0
+            else:
+                deadlines = timers.deadlines(self.clock, absolute)
+                now = timers.now(deadlines.clock)
+                when = value if absolute else now + value
+                require_shown(self.clock, when + interval)
+                if not (self.queued or engine.closed):
+                    engine._timed = True
+                    deadlines.add(when, self)
+                # No call among these, so no handler can raise between them.
+                self.when, self.interval, self.deadlines = when, interval, deadlines
+                if not engine.closed:
+                    if when <= now:
+                        engine._expire()
+                    elif engine._in_driver:
+                        timers.set_alarms()
+            if was is not None and (was != self.when or before is not self.deadlines):
+                before.discard(was, self)
+        except BaseException:  # of a signal handler: what is due is to be told all the same
+            if not engine.closed:
+                engine._expire()
+                engine._expirations.set_alarms()
+            raise
+        finally:
+            engine._busy = False
+            engine._catch_up()
         return former
 
     def get(self) -> tuple[int, int]:
@@ -110,7 +161,7 @@ class PortTimer(Slot, BackendTimer):
 
     @property
     def deleted(self) -> bool:
-        return self.number == _DELETED
+        return self.number == _DELETED or self.engine.abandoned
 
     def delete(self) -> None:
         engine = self.engine
@@ -118,15 +169,19 @@ class PortTimer(Slot, BackendTimer):
             if engine._busy or engine.abandoned or self.number == _DELETED:
                 self._refuse()
             engine._busy = True
+            queue = engine._queue
             try:
                 when = self.when
                 # No call among these, so no signal handler can raise between them. After that it
                 # is deleted, wherever it still stands.
                 self.number = _DELETED
                 self.when = None
-                engine._queue.room += 1
+                queue.room += 1
                 if self.queued and not engine.closed:
-                    engine._queue.withdraw(self)
+                    self.queued = False
+                    self.stale += 1
+                    queue.stale += 1
+                    queue.tidy()
                 if when is not None:
                     self.deadlines.discard(when, self)
             finally:
@@ -143,7 +198,7 @@ class PortTimer(Slot, BackendTimer):
 
     def _expire(self, now: int) -> None:
         """Bring the count up to `now`, before another setting replaces this one (R260)."""
-        if not self.queued:
+        if not (self.queued or self.engine.closed):
             self.engine._expire()
         if self.queued and self.when is not None:
             passed, when = expirations(self.when, self.interval, now)
@@ -164,14 +219,14 @@ class PortTimer(Slot, BackendTimer):
                 engine._timed = True
                 if self.deadlines.add(when, self) and engine._in_driver:
                     engine._expirations.set_alarms()
-        event = _new(
-            PortEvent,
-            (PORT_SOURCE_TIMER, self.number, count if count < _INT_MAX else _INT_MAX, self.cookie),
-        )
+        event = self.event(count)
         # Only now: a handler may have raised, and then the count is still to be told.
         self.count = 0
         self.when = when
         return event
+
+    def event(self, count: int) -> PortEvent:
+        return _new(PortEvent, (PORT_SOURCE_TIMER, self.number, min(count, _INT_MAX), self.cookie))
 
     def _get(self) -> tuple[int, int]:
         if self.when is None:
@@ -180,22 +235,6 @@ class PortTimer(Slot, BackendTimer):
             self.when, self.interval, self.engine._expirations.now(self.deadlines.clock)
         )
         return (left, self.interval) if left else (0, 0)
-
-    def _set_without_port(
-        self, value: int | None, interval: int, absolute: bool
-    ) -> tuple[int, int]:
-        """The port is closed: it goes on, and tells nobody (R271)."""
-        former = self._get()
-        if value is None:
-            self.when, self.interval = None, 0
-        else:
-            timers = self.engine._expirations
-            self.deadlines = timers.deadlines(self.clock, absolute)
-            when = value if absolute else timers.now(self.deadlines.clock) + value
-            if when + interval > _INT64_MAX and self.clock != CLOCK_REALTIME:
-                raise _overflow()
-            self.when, self.interval = when, interval
-        return former
 
     def _refuse(self) -> None:
         if self.engine.abandoned:
@@ -220,7 +259,7 @@ class Expirations:
     inside when it comes nearer. To set and cancel timers while nobody waits costs no system call.
     """
 
-    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "now", "orphans")
+    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "alarmed", "now", "orphans")
 
     def __init__(self, driver: Driver, queue: EventQueue) -> None:
         self._driver = driver
@@ -229,6 +268,7 @@ class Expirations:
         queue.slot_of = self._taken
         self._by_clock: dict[int, _Deadlines] = {}
         self.now = driver.now
+        self.alarmed = False  # whether the driver has an alarm
         self.orphans: deque[PortTimer] = deque()
 
     def prepare(self, clock: int) -> "_Deadlines":
@@ -236,7 +276,8 @@ class Expirations:
         for each in (CLOCK_MONOTONIC, clock) if clock == CLOCK_REALTIME else (clock,):
             if each not in self._by_clock:
                 self._driver.set_alarm(each, None)
-                self._by_clock[each] = Deadlines(each)
+                # Not changed in place: senders go through it without the lock.
+                self._by_clock = {**self._by_clock, each: Deadlines(each)}
         return self._by_clock[clock]
 
     def deadlines(self, clock: int, absolute: bool) -> "_Deadlines":
@@ -245,54 +286,119 @@ class Expirations:
             clock = CLOCK_MONOTONIC
         return self._by_clock[clock]
 
+    def is_due(self) -> bool:
+        """Whether there may be a timer that is due; needs no lock."""
+        for clock, deadlines in self._by_clock.items():
+            try:
+                if deadlines.heap[0] <= self.now(clock):
+                    return True
+            except IndexError:
+                pass
+        return False
+
     def look(self) -> bool:
-        """Queue the events of what is due. Returns whether any timer is left."""
-        left = False
+        """Find what is due. Returns whether there is any."""
+        found = False
         for clock, deadlines in self._by_clock.items():
             if deadlines:
+                deadlines.expire(self.now(clock))
+                found = found or bool(deadlines.due)
+        return found
+
+    def fire(self) -> bool:
+        """Queue the events of what is due. Returns whether any timer is left."""
+        append = self._queue.line.append
+        left = False
+        for clock, deadlines in self._by_clock.items():
+            due = deadlines.due
+            if due:
                 now = self.now(clock)
-                deadlines.expire(now)
-                if deadlines.due:
-                    self._fire(deadlines.due, now)
-                left = left or bool(deadlines)
+                while due:
+                    timer = due[0]
+                    when = timer.when
+                    # No call before the last, so no handler can raise before it is done.
+                    del due[0]
+                    if when is None or when > now or timer.queued:
+                        continue
+                    interval = timer.interval
+                    timer.when = when + interval if interval else None
+                    timer.count = 1
+                    timer.queued = True
+                    append(timer)
+            left = left or bool(deadlines)
         return left
 
-    def _fire(self, due: "deque[PortTimer]", now: int) -> None:
-        append = self._queue.line.append
-        while due:
-            timer = due[0]
-            when = timer.when
-            # No call before the last, so no signal handler can raise before it is done.
-            del due[0]
-            if when is None or when > now or timer.queued:
-                continue
-            interval = timer.interval
-            timer.when = when + interval if interval else None
-            timer.count = 1
-            timer.queued = True
-            append(timer)
+    def armed(self) -> bool:
+        """Whether a timer may expire."""
+        return any(self._by_clock.values())
+
+    def collect(self, limit: int) -> list[PortEvent]:
+        """The events of what is due, up to `limit`, made at once: nothing is queued before them.
+
+        What is not so simple it leaves to `look` and `fire`.
+        """
+        events: list[PortEvent] = []
+        append = events.append
+        try:
+            for clock, deadlines in self._by_clock.items():
+                heap, at = deadlines.heap, deadlines.at
+                if not heap or deadlines.due:
+                    continue
+                now = self.now(clock)
+                while heap and len(events) < limit:
+                    when = heap[0]
+                    if when > now:
+                        break
+                    if when in at:
+                        timer = at[when]
+                        if isinstance(timer, dict) or timer.when != when or timer.queued:
+                            return events
+                        if timer.interval:
+                            count = (now - when) // timer.interval + 1
+                            following = when + count * timer.interval
+                            event = timer.event(count)
+                            deadlines.add(following, timer)
+                            del at[when]
+                            timer.when = following
+                        else:
+                            event = _new(
+                                PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie)
+                            )
+                            # No call before the last: either it has expired, or it has not.
+                            del at[when]
+                            timer.when = None
+                        append(event)
+                    heappop(heap)
+        except BaseException:
+            self._queue.put_back(events)
+            raise
+        return events
 
     def set_alarms(self, exact: bool = False) -> None:
-        """Tell the driver of the first deadlines. Unless `exact`, an alarm that goes off too soon
-        may stand: that is cheaper than to set it anew each time that a timer is cancelled."""
+        """Tell the driver of the first deadlines.
+
+        Unless `exact`, an alarm that goes off too soon may stand: that is cheaper than to set it
+        anew each time that a timer is cancelled.
+        """
+        alarmed = False
         for clock, deadlines in self._by_clock.items():
             first = deadlines.first()
-            alarm = deadlines.alarm
-            if first is None:
-                if alarm is None or not exact and alarm > self.now(clock):
-                    continue
-            elif (
-                alarm is not None
-                and first >= alarm
-                and not (exact and first != alarm)
-                # It may have gone off unheard in a look that came before this wait, and a date that
-                # is set back does not show that it has.
-                and clock != CLOCK_REALTIME
-                and alarm > self.now(clock)
-            ):
-                continue
-            self._driver.set_alarm(clock, first)
-            deadlines.alarm = first
+            if self._needs(deadlines, first, exact):
+                self._driver.set_alarm(clock, None if first is None else min(first, LAST))
+                deadlines.alarm = first
+            alarmed = alarmed or deadlines.alarm is not None
+        self.alarmed = alarmed
+
+    def _needs(self, deadlines: "_Deadlines", first: int | None, exact: bool) -> bool:
+        """Whether the driver is to be told of `first`."""
+        alarm, clock = deadlines.alarm, deadlines.clock
+        if alarm is None:
+            return first is not None
+        if (first != alarm) if exact else (first is not None and first < alarm):
+            return True
+        # It may have gone off unheard in a look that came before this wait, and a date that is set
+        # back does not show that it has.
+        return clock == CLOCK_REALTIME or alarm <= self.now(clock)
 
     def clear(self) -> None:
         """The port is closed."""
@@ -316,7 +422,3 @@ class Expirations:
             return None
         timer.count += event.events
         return None if timer.queued else timer
-
-
-def _overflow() -> OSError:
-    return OSError(errno.EOVERFLOW, "no clock goes that far: value plus interval is over 292 years")

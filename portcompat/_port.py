@@ -125,7 +125,7 @@ class Port:
         """
         from portcompat import timers
 
-        return timers.Timer(self, clock, user)
+        return timers.make(self, clock, user)
 
     # Retrieving events
 

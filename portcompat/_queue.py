@@ -42,7 +42,7 @@ class EventQueue:
     Nothing here locks, waits or asks the system, but for what `Slot.deliver` does.
     """
 
-    __slots__ = ("_stale", "declined", "inbox", "limit", "line", "room", "sent", "slot_of")
+    __slots__ = ("declined", "inbox", "limit", "line", "room", "sent", "slot_of", "stale")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -52,19 +52,19 @@ class EventQueue:
         self.slot_of: Callable[[PortEvent], Slot | None] = lambda event: None
         self.declined: list[Slot] = []  # by `take`: what had nothing to tell any more
         self.line: deque[PortEvent | Slot] = deque()
-        self._stale = 0
+        self.stale = 0
         self.room = limit
 
     def __len__(self) -> int:
-        return len(self.line) - self._stale + max(0, min(len(self.inbox), self.room))
+        return len(self.line) - self.stale + max(0, min(len(self.inbox), self.room))
 
     def __bool__(self) -> bool:
-        return len(self.line) > self._stale or (len(self.inbox) > 0 and self.room > 0)
+        return len(self.line) > self.stale or (len(self.inbox) > 0 and self.room > 0)
 
     @property
     def settled(self) -> int:
         """How many events are before the inbox."""
-        return len(self.line) - self._stale
+        return len(self.line) - self.stale
 
     def settle(self) -> None:
         """Move the inbox behind the line."""
@@ -83,8 +83,12 @@ class EventQueue:
         """Take the queued `slot` out again."""
         slot.queued = False
         slot.stale += 1
-        self._stale += 1
-        if self._stale > 64 and self._stale > len(self.line) // 2:
+        self.stale += 1
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Drop the stale places when they are most of the line."""
+        if self.stale > 64 and self.stale > len(self.line) // 2:
             self._compact()
 
     def retract(self, event: PortEvent) -> bool:
@@ -114,7 +118,7 @@ class EventQueue:
                 if isinstance(entry, Slot):
                     if entry.stale:
                         entry.stale -= 1
-                        self._stale -= 1
+                        self.stale -= 1
                         del line[0]
                         continue
                     slot = entry
@@ -178,7 +182,7 @@ class EventQueue:
         dropped: list[object] = [*self.line, *self.inbox]
         self.line.clear()
         self.inbox.clear()
-        self._stale = 0
+        self.stale = 0
         return dropped
 
     def slots(self) -> list[Slot]:
@@ -197,4 +201,4 @@ class EventQueue:
             else:
                 line.append(entry)
         self.line = line
-        self._stale = 0
+        self.stale = 0

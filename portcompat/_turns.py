@@ -58,6 +58,8 @@ class Turns:
     how long the inbox may get before a sender has to look after it himself. That is the room there
     is, or less when somebody waits for just so many. Both sides write first and read then: a sender
     appends and reads `_quiet`, `_arrange` lowers `_quiet` and reads the inbox. One sees the other.
+    While a timer may expire it is -1, and `_calm` is what it would be: the sender sees to it that
+    what is due comes before what he has sent.
 
     **Order.** To associate arms a descriptor and does not look whether it is ready; `_unseen` says
     so. The next send, alert or retrieval looks first, so an event that was due when its descriptor
@@ -84,6 +86,7 @@ class Turns:
         self._queue = EventQueue(max_events)
         self._inbox = self._queue.inbox
         self._quiet = max_events
+        self._calm = max_events  # what `_quiet` is but for timers: see `_sent`
         self._plain = True  # nothing but messages is about: see `get`
         self._associations = Associations(driver, self._queue, self._look)
         self._expirations = Expirations(driver, self._queue)
@@ -162,7 +165,7 @@ class Turns:
             self._queue.settle()
         self._unseen = False
         self._unlooked = 0
-        if self._timed:
+        if self._timed or self._expirations.alarmed:
             self._expirations.set_alarms()
         self._in_driver = True
 
@@ -175,7 +178,7 @@ class Turns:
 
         Returns whether that leaves nothing to catch up with.
         """
-        if self._timed:
+        if self._timed or self._expirations.alarmed:
             self._expirations.set_alarms()
         waiter.leads = True
         self._waiters.add(waiter)
@@ -187,7 +190,8 @@ class Turns:
         if self._shown is not None:
             return False
         self._alone = True
-        self._quiet = 0 if self._queue.room > 0 else -1
+        self._calm = 0 if self._queue.room > 0 else -1
+        self._quiet = -1 if self._timed else self._calm
         return not self._inbox  # somebody may have sent before `_quiet` was lowered
 
     def _come_out_alone(self, leader: Waiter, ready: list[tuple[int, int]]) -> list[PortEvent]:
@@ -379,7 +383,7 @@ class Turns:
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
         with self._lock:
-            self._quiet = -1
+            self._quiet = self._calm = -1
             try:
                 self._queue.put_back(events)
             except BaseException:  # of the next handler
@@ -429,7 +433,11 @@ class Turns:
 
     def _expire(self) -> None:
         """Queue the events of the timers that are due. Whoever is in the driver may stay there."""
-        self._timed = self._expirations.look()
+        if self._expirations.look():
+            if self._inbox and not self._unseen:
+                self._quiet = -1
+                self._queue.settle()  # as in `_look`
+            self._timed = self._expirations.fire()
 
     def _recover(self) -> None:
         """What the driver reported is lost with the exception of a signal handler: ask again."""
@@ -447,7 +455,8 @@ class Turns:
             self._ring or self._call_due or queue.declined or self._shown is not None or self.closed
         ):
             # The usual case, nobody to serve: what `_arrange` would do in full.
-            self._quiet = -1 if self._unseen else queue.room
+            self._calm = -1 if self._unseen else queue.room
+            self._quiet = -1 if self._timed else self._calm
             self._plain = not (
                 self._associations.active or queue.line or self._alert or self._timed
             )
@@ -502,11 +511,12 @@ class Turns:
             if self._shown is not None:
                 self._expirations.set_alarms(exact=True)
             if self._shown is False or (self._unseen and not self._called):
-                self._quiet = -1
+                self._calm = -1
             elif ring and not self._called:
-                self._quiet = min(queue.room, ring[0].want - queue.settled - 1)
+                self._calm = min(queue.room, ring[0].want - queue.settled - 1)
             else:
-                self._quiet = queue.room
+                self._calm = queue.room
+            self._quiet = -1 if self._timed else self._calm
             self._plain = not (
                 self._alert is not None
                 or self._shown is not None

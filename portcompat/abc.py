@@ -59,7 +59,7 @@ class BackendTimer(ABC):
     def deleted(self) -> bool:
         """Whether `delete` has done its work."""
 
-    def orphan(self) -> None:
+    def orphan(self) -> None:  # noqa: B027  # not all kinds have ports
         """Nobody refers to it any more but by its number, and once its port is closed nobody needs
         that: then `ids.release` is to be called."""
 
@@ -208,8 +208,9 @@ class Driver(ABC):
         None drops it. Takes effect on a `wait` in progress.
 
         An alarm is not among what `wait` returns. One that is past may end each wait or one only:
-        the engine replaces or drops it before it waits again. It also drops the alarm of a clock before it sets the first one, when a timer is
-        made: what it takes to have alarms can fail then.
+        the engine replaces or drops it before it waits again. It also drops the alarm of a clock
+        before it sets the first one, when a timer is made: what it takes to have alarms can fail
+        then.
         """
 
     def sleep(self, turn: LockType, timeout: float | None) -> bool:

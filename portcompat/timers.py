@@ -7,6 +7,7 @@ Times are seconds, ints or floats, or nanoseconds where a name says so; those ar
 """
 
 import errno
+import signal
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, SupportsFloat, SupportsIndex, cast
 
@@ -58,29 +59,18 @@ class Timer:
 
     __slots__ = ("__weakref__", "_id", "_timer")
 
-    def __init__(self, port: Port, clock: SupportsIndex, user: Any = None) -> None:
-        self._id = -1
-        number = as_int(clock, "clock")
-        _require_clock(number, port._backend.clocks)
-        timer: BackendTimer | None = None
-        number_of_timer = -1
-        try:
-            number_of_timer = ids.reserve()
-            timer = port._backend.timer(number, number_of_timer, user)
-            ids.timers[number_of_timer] = timer
-        except BaseException:
-            if number_of_timer >= 0:
-                _drop(number_of_timer, timer)
-            raise
-        self._timer = timer
-        self._id = number_of_timer
+    _id: int
+    _timer: BackendTimer
+
+    def __init__(self) -> None:
+        raise TypeError("Port.timer() makes timers")
 
     def set(
         self,
         *,
         after: Seconds | None = None,
         at: Seconds | None = None,
-        every: Seconds = 0,
+        every: Seconds | None = None,
         after_ns: SupportsIndex | None = None,
         at_ns: SupportsIndex | None = None,
         every_ns: SupportsIndex | None = None,
@@ -88,28 +78,30 @@ class Timer:
         """Arm it, instead of what it was set to before (timer_settime(3C), R247-R260).
 
         It expires `after` a span from now, or `at` a moment of its clock, at once if that is past;
-        and then `every` so often again, 0 for never. An event that is queued stays, and what
+        and then every `every` again, 0 and None for never. An event that is queued stays, and what
         expires later is counted in it (R260). Raises OSError EINVAL for a time that is negative,
         NaN or infinite and when the timer has been deleted; EOVERFLOW for what no clock will show.
         """
-        if every_ns is not None:
-            if every:
-                raise TypeError("every and every_ns exclude each other")
-            interval = _as_nanoseconds(every_ns, "every_ns")
+        if every is None:
+            interval = 0 if every_ns is None else _as_nanoseconds(every_ns, "every_ns")
+        elif every_ns is None:
+            interval = _in_nanoseconds(every, "every")
         else:
-            interval = _in_nanoseconds(every, "every") if every else 0
-        if after is not None:
-            value = _in_nanoseconds(after, "after")
-        elif after_ns is not None:
-            value = _as_nanoseconds(after_ns, "after_ns")
+            raise TypeError("every and every_ns exclude each other")
+        if after is not None and at is None and after_ns is None and at_ns is None:
+            # The usual argument is let through without a call.
+            if type(after) is float and 1e-9 < after < 1e9:
+                value = int(after * 1e9 + 0.5)
+            else:
+                value = _in_nanoseconds(after, "after")
+        elif (after is None) + (at is None) + (after_ns is None) + (at_ns is None) != 3:
+            raise TypeError("say when, once: one of after, at, after_ns and at_ns")
         elif at is not None:
             value = _in_nanoseconds(at, "at")
-        elif at_ns is not None:
-            value = _as_nanoseconds(at_ns, "at_ns")
+        elif after_ns is not None:
+            value = _as_nanoseconds(after_ns, "after_ns")
         else:
-            raise TypeError("say when: one of after, at, after_ns and at_ns is needed")
-        if (after is None) + (at is None) + (after_ns is None) + (at_ns is None) != 3:
-            raise TypeError("after, at, after_ns and at_ns exclude each other")
+            value = _as_nanoseconds(cast(SupportsIndex, at_ns), "at_ns")
         self._timer.set(value, interval, after is None and after_ns is None)
 
     def cancel(self) -> None:
@@ -170,11 +162,34 @@ class Timer:
             self.delete()
 
     def __del__(self) -> None:
-        if self._id >= 0 and not self._timer.deleted:
-            self._timer.orphan()
+        try:
+            timer = self._timer
+        except AttributeError:  # it never was one: see `make`
+            return
+        if not timer.deleted:
+            timer.orphan()
 
     def __repr__(self) -> str:
         return f"<Timer {self._id}{' deleted' if self._timer.deleted else ''}>"
+
+
+def make(port: Port, clock: SupportsIndex, user: Any) -> Timer:
+    """`Port.timer`. Not `Timer.__init__`: a signal handler may raise when a class has been called,
+    and nobody would have the timer; it does not when a function of Python returns."""
+    number = as_int(clock, "clock")
+    _require_clock(number, port._backend.clocks)
+    made = Timer.__new__(Timer)
+    timer: BackendTimer | None = None
+    identity = ids.reserve()
+    try:
+        timer = port._backend.timer(number, identity, user)
+        ids.timers[identity] = timer
+    except BaseException:
+        _drop(identity, timer)
+        raise
+    made._timer = timer
+    made._id = identity
+    return made
 
 
 class SigEvent(NamedTuple):
@@ -193,27 +208,28 @@ class SigEvent(NamedTuple):
     function: Any = None
 
 
+_ALARM: Final = SigEvent(SIGEV_SIGNAL, getattr(signal, "SIGALRM", 14))  # R239
+
+
 def timer_create(clock_id: SupportsIndex, sigevent: SigEvent | None = None) -> int:
     """Make a timer, disarmed; returns its id (timer_create(3C), R237-R246).
 
     Raises OSError EINVAL for a clock that nothing can wait on and for what SigEvent cannot be,
     EAGAIN when `limits.max_timers` or all slots of the port are taken, EBADF when the port is not
-    open and EBADFD when it is no port.
+    open, EBADFD when it is no port, and EFAULT for SIGEV_THREAD without a function (R280).
     """
     clock = as_int(clock_id, "clock_id")
     if sigevent is not None and not isinstance(sigevent, SigEvent):
         raise TypeError(f"sigevent must be a SigEvent or None, not {type(sigevent).__name__}")
     _require_clock(clock, CLOCKS)
-    asked = _check(sigevent or SigEvent(SIGEV_SIGNAL))
-    number = -1
+    asked = _check(_ALARM if sigevent is None else sigevent)
     timer: BackendTimer | None = None
+    number = ids.reserve()
     try:
-        number = ids.reserve()
         timer = _make(clock, number, asked)
         ids.timers[number] = timer
     except BaseException:
-        if number >= 0:
-            _drop(number, timer)
+        _drop(number, timer)
         raise
     return number
 
@@ -280,20 +296,34 @@ def timer_delete(timerid: SupportsIndex) -> None:
 
 
 def _make(clock: int, number: int, sigevent: SigEvent) -> BackendTimer:
-    """A timer of each kind."""
-    port = sigevent.port
-    found = port if isinstance(port, Port) else _functions._port(cast(int, port))
-    _require_clock(clock, found._backend.clocks)
-    return found._backend.timer(clock, number, sigevent.user)
+    if sigevent.notify == SIGEV_PORT:
+        port = sigevent.port
+        found = port if isinstance(port, Port) else _functions._port(cast(int, port))
+        _require_clock(clock, found._backend.clocks)
+        return found._backend.timer(clock, number, sigevent.user)
+    from portcompat import _timer_kinds
+
+    if sigevent.notify == SIGEV_NONE:
+        return _timer_kinds.SilentTimer(clock)
+    if sigevent.notify == SIGEV_SIGNAL:
+        return _timer_kinds.signal_timer(clock, number, sigevent.signo, sigevent.value)
+    function, value = sigevent.function, sigevent.value
+    return _timer_kinds.ThreadTimer(clock, number, lambda count: function(value))
 
 
 def _check(sigevent: SigEvent) -> SigEvent:
     """Refuse what no kernel would take, before anything is made (R238)."""
     notify = as_int(sigevent.notify, "notify")
-    if notify == SIGEV_PORT and not isinstance(sigevent.port, Port):
-        as_int(cast(int, sigevent.port), "port")
     if notify not in (SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_PORT):
         raise OSError(errno.EINVAL, f"notify {notify} is none of SIGEV_*")
+    if notify == SIGEV_PORT and not isinstance(sigevent.port, Port):
+        as_int(cast(int, sigevent.port), "port")
+    if notify == SIGEV_SIGNAL and as_int(sigevent.signo, "signo") not in signal.valid_signals():
+        raise OSError(errno.EINVAL, f"there is no signal {sigevent.signo}")
+    if notify == SIGEV_THREAD and not callable(sigevent.function):
+        if sigevent.function is None:
+            raise OSError(errno.EFAULT, "SIGEV_THREAD needs a function (R280)")
+        raise TypeError(f"function must be callable, not {type(sigevent.function).__name__}")
     return sigevent
 
 
@@ -308,9 +338,11 @@ def _timer(timerid: SupportsIndex) -> BackendTimer:
 def _delete(number: int, timer: BackendTimer) -> None:
     try:
         timer.delete()
-    finally:  # also when a signal handler raised after it was done
-        if timer.deleted:
+        ids.release(number, timer)
+    except BaseException:
+        if timer.deleted:  # a signal handler raised
             ids.release(number, timer)
+        raise
 
 
 def _drop(number: int, timer: BackendTimer | None) -> None:

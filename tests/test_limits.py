@@ -87,4 +87,4 @@ def test_in_a_child_no_port_is_counted_whoever_held_the_lock_at_the_fork(backend
 
 
 def test_the_limits_print_themselves() -> None:
-    assert repr(Limits()) == "Limits(max_ports=8192, max_events=65536)"
+    assert repr(Limits()) == "Limits(max_ports=8192, max_events=65536, max_timers=16777216)"

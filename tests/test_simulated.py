@@ -20,6 +20,7 @@ from portcompat import (
 from portcompat.abc import Renumbered
 from portcompat.backends.simulated import BACKEND, SimulatedDriver, Simulation
 from portcompat.conformance._descriptors import pipe
+from portcompat.conformance._fork import in_fork_child
 from portcompat.conformance._threads import waiting
 
 MONOTONIC = time.CLOCK_MONOTONIC
@@ -104,6 +105,14 @@ def test_a_machine_that_sleeps_keeps_its_monotonic_clock(simulation: Simulation)
     simulation.suspend(HOUR)
     assert simulation.elapsed == 0
     assert simulation.now(REALTIME) == realtime + HOUR * SECOND
+
+
+def test_a_loop_that_reads_a_clock_comes_to_its_time() -> None:
+    with Simulation(reading=0.001) as simulation, Port(BACKEND) as port, port.timer() as timer:
+        timer.set(after=1)
+        while not port.getn(1, 1, 0):
+            pass
+        assert 1 <= simulation.elapsed < 1.1
 
 
 def test_an_alarm_ends_a_wait_to_the_nanosecond_and_once(
@@ -269,6 +278,24 @@ def test_what_a_thread_does_before_it_waits_is_seen_before_time_moves() -> None:
             assert seen == [(1, [(7, POLLIN)])]
             assert simulation.elapsed == 22
             driver.close()
+
+
+def test_time_goes_on_in_a_fork_child_without_the_threads_of_the_parent() -> None:
+    with Simulation(patience=None) as simulation, Port(BACKEND) as port:
+        getters = [waiting(port.get) for _ in range(2)]
+
+        def child() -> None:
+            simulation.sleep(5)
+            assert simulation.elapsed == 5
+            with Port(BACKEND) as mine:
+                assert mine.getn(1, 1, 5) == []
+            assert simulation.elapsed == 10
+
+        in_fork_child(child)
+        port.send(1)
+        port.send(1)
+        for getter in getters:
+            assert getter.result().events == 1
 
 
 def test_without_jumps_time_moves_only_when_told() -> None:
