@@ -287,7 +287,7 @@ class SimulatedDriver(Driver):
         self._watched.pop(fd, None)
         self._files.disarm(fd)
 
-    def current(self, fd: int) -> bool:
+    def current(self, fd: int, armed: bool = True) -> bool:
         descriptor = self._simulation._descriptor(fd)
         if descriptor is None:
             return self._files.current(fd)
