@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("program", "output"),
-    zip(blocks("python"), blocks("text"), strict=True),
+    list(zip(blocks("python"), blocks("text"), strict=True)),
     ids=["port", "timers"],
 )
 def test_the_examples_print_what_the_readme_says(

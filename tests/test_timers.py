@@ -207,22 +207,20 @@ class TestSlots:
     def test_an_armed_timer_takes_less_than_500_bytes(self) -> None:
         count = 20_000
         with Port(max_events=count + 1) as port:
-            timers: list[Timer | None] = [None] * count
+            timers: list[Timer] = []
             before = sys.getallocatedblocks()
             tracemalloc.start()
             try:
                 start = tracemalloc.get_traced_memory()[0]
                 for number in range(count):
-                    timer = timers[number] = port.timer()
-                    timer.set(after_ns=1000 * SECOND + number * 12_347)
+                    timers.append(port.timer())
+                    timers[-1].set(after_ns=1000 * SECOND + number * 12_347)
                 used = tracemalloc.get_traced_memory()[0] - start
             finally:
                 tracemalloc.stop()
             assert used / count < 500
-            for each in timers:
-                assert each is not None
-                each.delete()
-            del timer, timers, each
+            while timers:
+                timers.pop().delete()
             gc.collect()
             assert sys.getallocatedblocks() - before < count / 10
 
