@@ -282,7 +282,7 @@ def test_what_a_thread_does_before_it_waits_is_seen_before_time_moves() -> None:
 
 def test_time_goes_on_in_a_fork_child_without_the_threads_of_the_parent() -> None:
     with Simulation(patience=None) as simulation, Port(BACKEND) as port:
-        getters = [waiting(port.get) for _ in range(2)]
+        getters = [waiting(lambda: port.get(3)) for _ in range(2)]
 
         def child() -> None:
             simulation.sleep(5)
