@@ -407,8 +407,9 @@ class SimulatedDriver(Driver):
         asked = _Files()
         try:
             for fd, (events, token) in list(self._watched.items()):
-                with suppress(OSError):  # closed: whoever takes its event finds out
-                    asked.arm(fd, events, token)
+                if self._files.current(fd):  # else nothing is reported of it
+                    with suppress(OSError):
+                        asked.arm(fd, events, token)
             return bool(asked.wait(0))
         finally:
             asked.close()
