@@ -22,8 +22,18 @@ _START: Final = {CLOCK_MONOTONIC: 1_000 * SECOND, CLOCK_REALTIME: 10**9 * SECOND
 if hasattr(time, "CLOCK_BOOTTIME"):  # Linux only
     _START[time.CLOCK_BOOTTIME] = 5_000 * SECOND
 
-LOOK_AGAIN: Final = 0.002
-"""Real seconds after which a sleeper that was not poked looks again, and tries `move`."""
+_LOOK_AGAIN: Final = 0.002, 0.032  # real seconds: at first and at last
+
+
+def pauses() -> Iterator[float]:
+    """How long to sleep, in real seconds, before one looks again whether all wait by now.
+
+    Who works will not be done so soon if he was not at first.
+    """
+    pause, longest = _LOOK_AGAIN
+    while True:
+        yield pause
+        pause = min(2 * pause, longest)
 
 
 class Sleeper(Protocol):

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
 from portcompat._constants import POLLERR, POLLHUP
 from portcompat.abc import Driver, Renumbered
-from portcompat.backends._virtual_time import LOOK_AGAIN, SECOND, VirtualTime
+from portcompat.backends._virtual_time import SECOND, VirtualTime, pauses
 from portcompat.backends.poll import PollDriver, SelectDriver
 
 BACKEND: Final = f"{__name__}:SimulatedDriver"
@@ -225,11 +225,12 @@ class _Turn:
 
     def wait(self) -> bool:
         """Whether it got the lock in time."""
+        pause = pauses()
         with self._time.asleep(self):
             while not self._lock.acquire(blocking=False):
                 if self._until is not None and self._time.now(CLOCK_MONOTONIC) >= self._until:
                     return False
-                if not self._time.move(self) and self._lock.acquire(timeout=LOOK_AGAIN):
+                if not self._time.move(self) and self._lock.acquire(timeout=next(pause)):
                     break
             return True
 
@@ -301,8 +302,9 @@ class SimulatedDriver(Driver):
                 self._deadline = self._time.now(CLOCK_MONOTONIC) + _nanoseconds(timeout)
             try:
                 with self._time.asleep(self):
+                    pause = pauses()
                     while not (ready or self._is_over()):
-                        ready = self._look(0 if self._time.move(self) else LOOK_AGAIN)
+                        ready = self._look(0 if self._time.move(self) else next(pause))
             finally:
                 self._deadline = None
         for clock, when in list(self._alarms.items()):
@@ -405,8 +407,9 @@ class SimulatedDriver(Driver):
         asked = _Files()
         try:
             for fd, (events, token) in list(self._watched.items()):
-                with suppress(OSError):  # closed: whoever takes its event finds out
-                    asked.arm(fd, events, token)
+                if self._files.current(fd):  # else nothing is reported of it
+                    with suppress(OSError):
+                        asked.arm(fd, events, token)
             return bool(asked.wait(0))
         finally:
             asked.close()

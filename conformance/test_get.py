@@ -12,7 +12,7 @@ import pytest
 from portcompat import ETIME, POLLIN, PORT_SOURCE_USER, Port, PortEvent, PortTimeout
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON, socket_pair
-from portcompat.conformance._threads import in_thread, waiting
+from portcompat.conformance._threads import in_thread, waiting, waiting_briefly
 
 Scale = Callable[[int, int, int], int]
 
@@ -178,7 +178,7 @@ def test_a_short_wait_goes_and_the_longer_one_behind_it_lasts(port: Port) -> Non
             port.get(timeout)
         return time.monotonic() - before
 
-    first = waiting(lambda: length(0.1))
+    first = waiting_briefly(lambda: length(0.1))
     second = in_thread(lambda: length(0.3))
     assert first.result() >= 0.1
     assert second.result() >= 0.3

@@ -13,7 +13,7 @@ from portcompat import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDNORM, P
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
 from portcompat.conformance._lives import Life
-from portcompat.conformance._threads import waiting
+from portcompat.conformance._threads import waiting, waiting_briefly
 
 MakePort = Callable[..., Port]
 Scale = Callable[[int, int, int], int]
@@ -272,7 +272,7 @@ def test_an_alert_does_not_make_a_port_readable(port: Port) -> None:
 
 @rule("R073")
 def test_an_alert_does_not_wake_who_polls(port: Port) -> None:
-    polling = waiting(lambda: poll(port, POLLIN, 0.2))
+    polling = waiting_briefly(lambda: poll(port, POLLIN, 0.2))
     port.alert(1)
     port.alert(2)
     assert polling.result() == 0

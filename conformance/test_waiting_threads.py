@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from io import FileIO
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from portcompat import POLLIN, POLLOUT, Port, PortEvent, PortTimeout
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON, pipe, socket_pair
-from portcompat.conformance._threads import Call, in_thread, waiting
+from portcompat.conformance._threads import Call, in_thread, waiting, waiting_briefly
 
 Scale = Callable[[int, int, int], int]
 
@@ -168,7 +169,7 @@ def test_a_thread_whose_time_is_up_leaves_the_others_waiting(port: Port, gone: i
 
     spans = [SOON, SOON]
     spans[gone] = 0.2
-    getters = [waiting(lambda span=span: wait(span)) for span in spans]  # type: ignore[misc]
+    getters = [waiting_briefly(partial(wait, span)) for span in spans]
     assert getters[gone].result() == "time is up"
     with socket_pair() as (ours, theirs):
         port.associate(ours, POLLIN, "ready")

@@ -55,7 +55,10 @@ class TimerIds:
         with self._lock:
             if self.timers.get(number, self) is timer:
                 del self.timers[number]
-                heappush(self._free, number)
+                if self.timers:
+                    heappush(self._free, number)
+                else:  # of many that were, the numbers need not be kept
+                    self._free, self._next = [], 0
 
     def forget(self) -> None:
         """In a fork child: none is left (R245), and a thread that is not here may hold the lock."""

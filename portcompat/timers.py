@@ -8,6 +8,8 @@ Times are seconds, ints or floats, or nanoseconds where a name says so; those ar
 
 import errno
 import signal
+import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, SupportsFloat, SupportsIndex, cast
 
@@ -161,7 +163,9 @@ class Timer:
         if not self._timer.deleted:
             self.delete()
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_finalizing():  # the names of this module are gone
+            return
         try:
             timer = self._timer
         except AttributeError:  # it never was one: see `make`

@@ -66,4 +66,4 @@ def test_what_is_no_ratio_is_printed(backend: str, capsys: pytest.CaptureFixture
     late, *rows = capsys.readouterr().out.splitlines()
     assert late.startswith("late by")
     names = [row.split()[0] for row in rows]
-    assert names == ["asyncio", "timerfd", backend, f"{backend}:"]
+    assert names == ["asyncio", "timerfd", backend, f"{backend}:", f"{backend}:"]

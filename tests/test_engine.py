@@ -9,7 +9,7 @@ import pytest
 
 from portcompat import POLLIN, PORT_ALERT_SET, PORT_SOURCE_ALERT
 from portcompat._engine import Engine
-from portcompat.conformance._threads import waiting
+from portcompat.conformance._threads import waiting, waiting_briefly
 from tests.scripted import ScriptedDriver
 
 
@@ -62,7 +62,7 @@ def test_a_leader_whose_time_is_up_passes_the_lead_on(
     engine: Engine, driver: ScriptedDriver
 ) -> None:
     engine.associate(7, POLLIN, "ready")
-    leader = waiting(lambda: engine.get(0.3))
+    leader = waiting_briefly(lambda: engine.get(0.3))
     follower = waiting(lambda: engine.get(None))
     assert leader.result() is None
     follower.at_rest()

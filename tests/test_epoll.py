@@ -13,7 +13,7 @@ if not hasattr(select, "epoll"):
 from portcompat import POLLIN, POLLOUT
 from portcompat.abc import Renumbered
 from portcompat.backends.epoll import EpollDriver
-from portcompat.conformance._descriptors import pipe, socket_pair
+from portcompat.conformance._descriptors import SOON, pipe, socket_pair
 from portcompat.conformance._threads import waiting
 
 
@@ -133,6 +133,50 @@ def waiting_or_over(driver: EpollDriver) -> float:
     return time.monotonic() - before
 
 
+def clocks(driver: EpollDriver) -> list[int]:
+    return sorted(driver.clocks)
+
+
+def test_a_wait_ends_with_the_alarm_of_each_clock_and_not_before(driver: EpollDriver) -> None:
+    for clock in clocks(driver):
+        driver.set_alarm(clock, None)
+        when = driver.now(clock) + 3_000_000
+        driver.set_alarm(clock, when)
+        deadline = time.monotonic() + SOON
+        while driver.now(clock) < when:  # it may end too soon, as any wait may
+            driver.wait(None)
+            assert time.monotonic() < deadline
+        driver.set_alarm(clock, None)
+
+
+def test_an_alarm_that_is_past_ends_the_next_wait(driver: EpollDriver) -> None:
+    for clock in clocks(driver):
+        driver.set_alarm(clock, 0)
+        before = time.monotonic()
+        driver.wait(SOON)
+        assert time.monotonic() - before < SOON / 2
+        driver.set_alarm(clock, None)
+        before = time.monotonic()
+        driver.wait(0.02)
+        driver.wait(0.02)
+        assert time.monotonic() - before > 0.015
+
+
+def test_an_alarm_takes_effect_on_a_wait_in_progress(driver: EpollDriver) -> None:
+    for clock in clocks(driver):
+        driver.set_alarm(clock, driver.now(clock) + 10**12)
+        wait = waiting(lambda: driver.wait(None))
+        driver.set_alarm(clock, driver.now(clock) + 1_000_000)
+        wait.result()
+        driver.set_alarm(clock, None)
+
+
+def test_an_alarm_may_be_as_late_as_clocks_go(driver: EpollDriver) -> None:
+    for clock in clocks(driver):
+        driver.set_alarm(clock, 2**63 - 1)
+    assert driver.wait(0.001) == []
+
+
 def test_the_outer_descriptor_shows_what_is_ready_and_what_is_queued(driver: EpollDriver) -> None:
     fd = driver.fileno()
     assert not readable(fd)
@@ -162,10 +206,23 @@ def test_the_outer_descriptor_and_its_dups_are_known(driver: EpollDriver) -> Non
     os.close(fd)
 
 
+def test_the_outer_descriptor_shows_that_an_alarm_went_off_until_it_is_replaced(
+    driver: EpollDriver,
+) -> None:
+    fd = driver.fileno()
+    for clock in clocks(driver):
+        driver.set_alarm(clock, driver.now(clock) + 1_000_000)
+        assert select.select([fd], [], [], SOON)[0]
+        driver.set_alarm(clock, driver.now(clock) + 10**12)
+        assert not readable(fd)
+
+
 def test_closing_gives_every_descriptor_back() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     driver = EpollDriver()
     driver.fileno()
+    for clock in clocks(driver):
+        driver.set_alarm(clock, 0)
     driver.close()
     driver.close()
     assert sorted(os.listdir("/proc/self/fd")) == before

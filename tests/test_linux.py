@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import signal
 import time
 from pathlib import Path
 
@@ -83,3 +84,44 @@ def test_a_wait_does_not_end_early(span: float) -> None:
         before = time.monotonic()
         _linux.wait_readable(reader.fileno(), span)
         assert time.monotonic() - before >= span
+
+
+def readable(fd: int, timeout: float) -> bool:
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
+@pytest.mark.parametrize("clock", [time.CLOCK_MONOTONIC, time.CLOCK_REALTIME, time.CLOCK_BOOTTIME])
+def test_a_timerfd_is_readable_when_its_time_has_come_and_not_before(clock: int) -> None:
+    fd = _linux.timerfd(clock)
+    try:
+        when = time.clock_gettime_ns(clock) + 5_000_000
+        _linux.set_timerfd(fd, when)
+        assert readable(fd, 10)
+        assert time.clock_gettime_ns(clock) >= when
+        _linux.set_timerfd(fd, 2**63 - 1)
+        assert not readable(fd, 0)
+        _linux.set_timerfd(fd, 0)  # a moment that is past, not none
+        assert readable(fd, 10)
+        _linux.set_timerfd(fd, None)
+        assert not readable(fd, 0.01)
+    finally:
+        os.close(fd)
+
+
+def test_a_timer_of_the_kernel_reads_as_it_was_set() -> None:
+    timer = _linux.PosixTimer(time.CLOCK_MONOTONIC, signal.SIGUSR1, -1)
+    assert timer.get() == (0, 0)
+    assert timer.set(100 * 10**9 + 7, 10**9 + 3, False) == (0, 0)
+    value, interval = timer.get()
+    assert 50 * 10**9 < value <= 100 * 10**9 + 7
+    assert interval == 10**9 + 3
+    assert timer.set(None, 0, False)[1] == interval
+    assert timer.get() == (0, 0)
+    assert timer.overrun() == 0
+    timer.delete()
+
+
+def test_a_signal_that_is_none_is_einval() -> None:
+    with pytest.raises(OSError) as error:
+        _linux.PosixTimer(time.CLOCK_MONOTONIC, 4096, 0)
+    assert error.value.errno == errno.EINVAL

@@ -13,19 +13,26 @@ README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "backends/README.md"]
 
 
-def block(language: str) -> str:
-    """The only block of code in that language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert isinstance(text, str)
-    return text
+def blocks(language: str) -> list[str]:
+    """The blocks of code in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_prints_what_the_readme_says(
-    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("program", "output"),
+    list(zip(blocks("python"), blocks("text"), strict=True)),
+    ids=["port", "timers"],
+)
+def test_the_examples_print_what_the_readme_says(
+    backend: str,
+    program: str,
+    output: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
-    exec(compile(block("python"), "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out == block("text")
+    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out == output
 
 
 def test_the_table_shows_every_backend_with_its_features() -> None:
@@ -61,5 +68,6 @@ def test_every_link_leads_to_a_file_of_the_checkout(document: str) -> None:
 
 def test_every_name_of_the_package_that_the_readme_uses_exists() -> None:
     names = set(re.findall(r"\b(?:PORT_|POLL)[A-Z_]+\b|\bport_[a-z]+\b", README))
-    names |= set(re.findall(r"\bportcompat\.([A-Za-z_]+)\b", README)) - {"conformance", "backends"}
+    names |= set(re.findall(r"\bportcompat\.([A-Za-z_]+)\b", README))
+    names -= {"conformance", "backends", "timers"}
     assert names - set(dir(portcompat)) == set()

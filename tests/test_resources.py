@@ -70,6 +70,12 @@ for spare in range(12):
 """
 
 
+needs_a_list_of_descriptors = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="this host does not list a process's descriptors"
+)
+
+
+@needs_a_list_of_descriptors
 @pytest.mark.parametrize("call", ["Port", "fileno", "port_create"])
 @pytest.mark.parametrize("warm", ["warm", "cold"])
 def test_without_enough_descriptors_a_port_is_emfile_and_leaks_nothing(
@@ -117,6 +123,7 @@ def use_a_port(backend: str) -> None:
             blocked.result()
 
 
+@needs_a_list_of_descriptors
 def test_descriptors_threads_and_ports_are_as_many_as_before(
     backend: str, scale: Callable[[int, int, int], int]
 ) -> None:

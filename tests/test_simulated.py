@@ -282,7 +282,7 @@ def test_what_a_thread_does_before_it_waits_is_seen_before_time_moves() -> None:
 
 def test_time_goes_on_in_a_fork_child_without_the_threads_of_the_parent() -> None:
     with Simulation(patience=None) as simulation, Port(BACKEND) as port:
-        getters = [waiting(port.get) for _ in range(2)]
+        getters = [waiting(lambda: port.get(3)) for _ in range(2)]
 
         def child() -> None:
             simulation.sleep(5)
@@ -296,6 +296,23 @@ def test_time_goes_on_in_a_fork_child_without_the_threads_of_the_parent() -> Non
         port.send(1)
         for getter in getters:
             assert getter.result().events == 1
+
+
+def test_a_number_that_now_means_another_file_does_not_hold_time_up() -> None:
+    with Simulation(patience=None) as simulation, pipe() as (reader, writer), pipe() as (other, to):
+        driver = SimulatedDriver()
+        driver.arm(reader.fileno(), POLLIN, 7)
+        (thread,) = run_all(lambda: driver.wait(10))
+        simulation.sleep(1)
+        to.write(b"x")
+        os.dup2(other.fileno(), reader.fileno())
+        simulation.stray()
+        thread.join()
+        (thread,) = run_all(lambda: driver.wait(10))
+        simulation.sleep(20)
+        thread.join()
+        driver.close()
+        assert not writer.closed
 
 
 def test_without_jumps_time_moves_only_when_told() -> None:

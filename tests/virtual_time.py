@@ -6,10 +6,12 @@ the test and the suite read of the clocks, and how they sleep, is the simulation
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from portcompat.backends.simulated import Simulation
+from portcompat.conformance import _watchdog
 
 
 @pytest.fixture(autouse=True)
@@ -32,5 +34,6 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
             monkeypatch.setattr(
                 time, name.removesuffix("_ns"), lambda *clock, read=read: read(*clock) / 1e9
             )
+        monkeypatch.setattr(_watchdog, "time", SimpleNamespace(sleep=time.sleep))
         monkeypatch.setattr(time, "sleep", simulation.sleep)
         yield simulation
