@@ -82,7 +82,7 @@ class VirtualTime:
         self._now = dict(_START)
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = count()
-        self._sleepers: list[Sleeper] = []
+        self._sleepers: dict[int, Sleeper] = {}  # by thread: a handler may sleep in a wait
         self._busy = 0  # threads that make calls of the agenda
         self._patience = patience
         self._places: dict[int, tuple[object, float]] = {}  # where other threads were, since when
@@ -147,12 +147,12 @@ class VirtualTime:
         """Count its thread among those that wait."""
         with self._lock:
             self._bystanders.discard(sleeper.thread)
-            self._sleepers.append(sleeper)
+            self._sleepers[sleeper.thread] = sleeper
         try:
             yield
         finally:
             with self._lock:
-                self._sleepers.remove(sleeper)
+                self._sleepers.pop(sleeper.thread, None)
                 self._places.clear()  # what it does now may set others going
 
     def move(self, sleeper: Sleeper) -> bool:
@@ -160,7 +160,10 @@ class VirtualTime:
         if not self._jumps:
             return False
         with self._lock:
-            moments = [when for other in self._sleepers if (when := other.until()) is not None]
+            self._sleepers[sleeper.thread] = sleeper  # again, if a handler has slept meanwhile
+            moments = [
+                when for other in self._sleepers.values() if (when := other.until()) is not None
+            ]
             if self._agenda:
                 moments.append(self._agenda[0][0])
             if not moments or not self._all_wait(sleeper):
@@ -175,7 +178,7 @@ class VirtualTime:
         return True
 
     def poke_all(self) -> None:
-        for sleeper in list(self._sleepers):
+        for sleeper in list(self._sleepers.values()):
             sleeper.poke()
 
     def _run_to(self, target: int, mover: Sleeper | None = None) -> None:
@@ -190,13 +193,13 @@ class VirtualTime:
                 break
             call()
         now = self._now[CLOCK_MONOTONIC]
-        for sleeper in list(self._sleepers):
+        for sleeper in list(self._sleepers.values()):
             if sleeper is not mover and (when := sleeper.until()) is not None and when <= now:
                 sleeper.poke()
 
     def _all_wait(self, asking: Sleeper) -> bool:
         now = self._now[CLOCK_MONOTONIC]
-        for sleeper in self._sleepers:
+        for sleeper in self._sleepers.values():
             if (when := sleeper.until()) is not None and when <= now:
                 return False
             if sleeper is not asking and not sleeper.is_quiet():
@@ -205,7 +208,7 @@ class VirtualTime:
             return False
         threads = set(sys._current_frames())
         self._bystanders &= threads
-        others = threads - self._bystanders - {sleeper.thread for sleeper in self._sleepers}
+        others = threads - self._bystanders - self._sleepers.keys()
         return not others or self._are_at_rest(others)
 
     def _are_at_rest(self, threads: set[int]) -> bool:

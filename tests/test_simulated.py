@@ -298,21 +298,19 @@ def test_time_goes_on_in_a_fork_child_without_the_threads_of_the_parent() -> Non
             assert getter.result().events == 1
 
 
-def test_a_number_that_now_means_another_file_does_not_hold_time_up() -> None:
-    with Simulation(patience=None) as simulation, pipe() as (reader, writer), pipe() as (other, to):
-        driver = SimulatedDriver()
-        driver.arm(reader.fileno(), POLLIN, 7)
+def test_a_number_that_means_another_file_by_now_does_not_hold_time_up() -> None:
+    with Simulation(patience=None) as simulation, pipe() as (reader, _), pipe() as (other, to):
+        driver, number = SimulatedDriver(), reader.fileno()
+        driver.arm(number, POLLIN, 7)
+        reader.close()
         (thread,) = run_all(lambda: driver.wait(10))
         simulation.sleep(1)
         to.write(b"x")
-        os.dup2(other.fileno(), reader.fileno())
-        simulation.stray()
-        thread.join()
-        (thread,) = run_all(lambda: driver.wait(10))
+        os.dup2(other.fileno(), number)
         simulation.sleep(20)
         thread.join()
+        os.close(number)
         driver.close()
-        assert not writer.closed
 
 
 def test_without_jumps_time_moves_only_when_told() -> None:

@@ -381,3 +381,26 @@ def test_the_rest_of_many_that_are_due_stays(engine: Engine, driver: ScriptedDri
     assert [event.object for event in engine.getn(2, 1, 0)] == [0, 1]
     engine.send(7, None)
     assert [event.object for event in engine.getn(10, 1, 0)] == [2, 3, 4, 5, 0]
+
+
+def test_many_that_are_due_come_in_their_order_whatever_kind_they_are() -> None:
+    count = 3_000
+    driver = ScriptedDriver()
+    engine = Engine(driver, count)
+    start = driver.now(MONOTONIC)
+    expected = []
+    for number in range(count):
+        timer = engine.timer(MONOTONIC, number, None)
+        after = number * 7_919 % count // (1 if number % 3 else 2)  # some at the same time
+        timer.set(start + SECOND + after, 100 * SECOND if number % 500 == 0 else 0, True)
+        expected.append((after, number))
+        if number % 7 == 0:
+            timer.set(None, 0, False)
+            expected.pop()
+    driver.advance(2)
+    got: list[int] = []
+    while events := engine.getn(700, 1, 0):
+        got += [event.object for event in events]
+        assert all(event.events == 1 for event in events)
+    assert got == [number for _, number in sorted(expected)]
+    engine.close()
