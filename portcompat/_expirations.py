@@ -351,23 +351,25 @@ class Expirations:
                         break
                     if when in at:
                         timer = at[when]
-                        if isinstance(timer, dict) or timer.when != when or timer.queued:
+                        if isinstance(timer, dict):
+                            several = timer
+                            if len(several) > limit - len(events):
+                                return events
+                            for timer in several:
+                                if timer.when == when and not timer.queued:
+                                    append(_expire(timer, deadlines, when, now))
+                        elif timer.when != when or timer.queued:
                             return events
-                        if timer.interval:
-                            count = (now - when) // timer.interval + 1
-                            following = when + count * timer.interval
-                            event = timer.event(count)
-                            deadlines.add(following, timer)
-                            del at[when]
-                            timer.when = following
+                        elif timer.interval:
+                            append(_expire(timer, deadlines, when, now))
                         else:
                             event = _new(
                                 PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie)
                             )
                             # No call before the last: either it has expired, or it has not.
-                            del at[when]
                             timer.when = None
-                        append(event)
+                            append(event)
+                        del at[when]
                     heappop(heap)
         except BaseException:
             self._queue.put_back(events)
@@ -422,3 +424,16 @@ class Expirations:
             return None
         timer.count += event.events
         return None if timer.queued else timer
+
+
+def _expire(timer: PortTimer, deadlines: _Deadlines, when: int, now: int) -> PortEvent:
+    """The event of a timer that is due at `when`. It has expired when this returns, not before."""
+    following = None
+    count = 1
+    if timer.interval:
+        count = (now - when) // timer.interval + 1
+        following = when + count * timer.interval
+        deadlines.add(following, timer)
+    event = timer.event(count)
+    timer.when = following
+    return event
