@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 _Item = TypeVar("_Item")
 
 _SLACK = 64  # stale places that are not worth a compaction
+_FEW = 64  # so many, and one in so many of all, are popped one by one
 
 
 def expirations(when: int, interval: int, now: int) -> tuple[int, int | None]:
@@ -50,7 +51,7 @@ class Deadlines(Generic[_Item]):
     def __init__(self, clock: int) -> None:
         self.clock = clock
         self.alarm: int | None = None  # what the driver has been told
-        self.due: deque[_Item] = deque()
+        self.due: deque[_Item | dict[_Item, None]] = deque()
         self.at: dict[int, _Item | dict[_Item, None]] = {}
         self.heap: list[int] = []
 
@@ -110,20 +111,44 @@ class Deadlines(Generic[_Item]):
     def expire(self, now: int) -> None:
         """Move the items whose deadlines are not after `now` to `due`."""
         heap, at, due = self.heap, self.at, self.due
+        few = _FEW + len(heap) // _FEW
         while heap and heap[0] <= now:
+            if not few:
+                self._expire_many(now)
+                return
+            few -= 1
             when = heap[0]
             if when in at:
                 item = at[when]
                 # A signal handler may raise after each call: no item is held by a name alone.
-                if isinstance(item, dict):
-                    del at[when]
-                    due.extend(item)
-                else:
-                    del at[when]
-                    due.append(item)
+                del at[when]
+                due.append(item)
             heappop(heap)
         if not heap:
             at.clear()
+
+    def _expire_many(self, now: int) -> None:
+        """`expire` where sorting costs less than popping from the heap one by one."""
+        at = self.at
+        # A set: what was discarded and came again is in the heap twice.
+        over = sorted({when for when in self.heap if when <= now and when in at})
+        self.due.extend(map(at.pop, over))
+        heap = [when for when in self.heap if when > now]
+        heapify(heap)
+        self.heap = heap
+        if not heap:
+            at.clear()
+
+    def next_due(self) -> _Item:
+        """The first of `due`, which is not empty; it stays there."""
+        due = self.due
+        item = due[0]
+        while isinstance(item, dict):
+            items = reversed(item)
+            del due[0]
+            due.extendleft(items)
+            item = due[0]
+        return item
 
     def clear(self) -> None:
         self.at.clear()

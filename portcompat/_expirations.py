@@ -2,7 +2,8 @@
 
 import errno
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappush
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME, LAST, require_shown
@@ -52,57 +53,73 @@ class PortTimer(Slot, BackendTimer):
 
     def set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
         engine = self.engine
-        with engine._lock:
+        lock = engine._lock
+        try:
+            lock.acquire()  # as in `Turns`
             was = self.when
-            if engine._busy or engine.closed or self.number < 0 or self.queued:
-                return self._set(value, interval, absolute)
+            deadlines = self.deadlines
             timers = engine._expirations
-            before = deadlines = self.deadlines
-            now = timers.now(before.clock)
-            former = _DISARMED
-            if was is not None:
-                if was <= now:  # and nobody has looked
-                    return self._set(value, interval, absolute)
-                former = was - now, self.interval
-            if value is None:
-                if was is not None:
-                    self.when, self.interval = None, 0
-                    before.discard(was, self)
-                    if not before.heap:
-                        engine._timed = timers.armed()
-                    if engine._shown is not None:
-                        engine._catch_up()
-                return former
-            if self.clock == CLOCK_REALTIME:
-                deadlines = timers.deadlines(self.clock, absolute)
-                now = timers.now(deadlines.clock)
-            when = value if absolute else now + value
-            if when <= now:
-                return self._set(value, interval, absolute)
-            if when + interval > LAST:
-                require_shown(self.clock, when + interval)
-            engine._timed = True
-            engine._plain = False
-            engine._quiet = -1
-            # No signal handler can raise before the last call of each branch has done its work, so
-            # the change is made or not; `_busy` is for those that take longer.
-            heap, at = deadlines.heap, deadlines.at
-            try:
-                if when in at:
-                    deadlines.add(when, self)
-                    self.when, self.interval, self.deadlines = when, interval, deadlines
+            now = timers.now(deadlines.clock)
+            if (
+                engine._busy
+                or engine.closed
+                or self.number < 0
+                or self.queued
+                or (was is not None and was <= now)  # and nobody has looked
+            ):
+                former = self._set(value, interval, absolute)
+            else:
+                former = _DISARMED if was is None else (was - now, self.interval)
+                if value is None:
+                    if was is not None:
+                        self._cancel(was)
                 else:
-                    at[when] = self
-                    self.when, self.interval, self.deadlines = when, interval, deadlines
-                    heappush(heap, when)
-                if was is not None and (was != when or before is not deadlines):
-                    before.discard(was, self)
-                if heap[0] == when and (engine._in_driver or engine._shown is not None):
-                    timers.set_alarms(exact=engine._shown is not None)
-            except BaseException:  # of a handler: who waits is to be told all the same
-                timers.set_alarms(exact=engine._shown is not None)
-                raise
-            return former
+                    if self.clock == CLOCK_REALTIME:
+                        deadlines = timers.deadlines(self.clock, absolute)
+                        now = timers.now(deadlines.clock)
+                    when = value if absolute else now + value
+                    if when <= now or when + interval > LAST:
+                        self._set(value, interval, absolute)
+                    else:
+                        self._arm(deadlines, when, interval)
+        except BaseException:
+            engine._unlock()
+            raise
+        lock.release()
+        return former
+
+    def _cancel(self, was: int) -> None:
+        engine = self.engine
+        self.when, self.interval = None, 0
+        self.deadlines.discard(was, self)
+        if not self.deadlines.heap:
+            engine._timed = engine._expirations.armed()
+        if engine._shown is not None:
+            engine._catch_up()
+
+    def _arm(self, deadlines: "_Deadlines", when: int, interval: int) -> None:
+        engine = self.engine
+        was, before = self.when, self.deadlines
+        engine._timed = True
+        engine._plain = False
+        engine._quiet = -1
+        # No signal handler can raise before the last call of each branch has done its work, so the
+        # change is made or not; `_busy` is for those that take longer.
+        try:
+            if when in deadlines.at:
+                deadlines.add(when, self)
+                self.when, self.interval, self.deadlines = when, interval, deadlines
+            else:
+                deadlines.at[when] = self
+                self.when, self.interval, self.deadlines = when, interval, deadlines
+                heappush(deadlines.heap, when)
+            if was is not None and (was != when or before is not deadlines):
+                before.discard(was, self)
+            if deadlines.heap[0] == when and (engine._in_driver or engine._shown is not None):
+                engine._expirations.set_alarms(exact=engine._shown is not None)
+        except BaseException:  # of a handler: who waits is to be told all the same
+            engine._expirations.set_alarms(exact=engine._shown is not None)
+            raise
 
     def _set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
         """`set` where there is more to it: it has expired, or is to expire now."""
@@ -290,7 +307,7 @@ class Expirations:
         """Whether there may be a timer that is due; needs no lock."""
         for clock, deadlines in self._by_clock.items():
             try:
-                if deadlines.heap[0] <= self.now(clock):
+                if deadlines.due or deadlines.heap[0] <= self.now(clock):
                     return True
             except IndexError:
                 pass
@@ -314,7 +331,7 @@ class Expirations:
             if due:
                 now = self.now(clock)
                 while due:
-                    timer = due[0]
+                    timer = deadlines.next_due()
                     when = timer.when
                     # No call before the last, so no handler can raise before it is done.
                     del due[0]
@@ -333,44 +350,32 @@ class Expirations:
         return any(self._by_clock.values())
 
     def collect(self, limit: int) -> list[PortEvent]:
-        """The events of what is due, up to `limit`, made at once: nothing is queued before them.
-
-        What is not so simple it leaves to `look` and `fire`.
-        """
+        """The events of what is due, up to `limit`, made at once: nothing is queued before them."""
         events: list[PortEvent] = []
         append = events.append
         try:
             for clock, deadlines in self._by_clock.items():
-                heap, at = deadlines.heap, deadlines.at
-                if not heap or deadlines.due:
+                if not deadlines:
                     continue
                 now = self.now(clock)
-                while heap and len(events) < limit:
-                    when = heap[0]
-                    if when > now:
-                        break
-                    if when in at:
-                        timer = at[when]
-                        if isinstance(timer, dict):
-                            several = timer
-                            if len(several) > limit - len(events):
-                                return events
-                            for timer in several:
-                                if timer.when == when and not timer.queued:
-                                    append(_expire(timer, deadlines, when, now))
-                        elif timer.when != when or timer.queued:
-                            return events
-                        elif timer.interval:
-                            append(_expire(timer, deadlines, when, now))
-                        else:
-                            event = _new(
-                                PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie)
-                            )
-                            # No call before the last: either it has expired, or it has not.
-                            timer.when = None
-                            append(event)
-                        del at[when]
-                    heappop(heap)
+                deadlines.expire(now)
+                due = deadlines.due
+                for _ in repeat(None, min(len(due), limit - len(events))):
+                    timer = due[0]
+                    if isinstance(timer, dict):
+                        timer = deadlines.next_due()
+                    when = timer.when
+                    if when is None or when > now or timer.queued:
+                        del due[0]
+                    elif timer.interval:
+                        append(_expire(timer, deadlines, when, now))
+                        del due[0]
+                    else:
+                        event = _new(PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie))
+                        # No call before the last: either it has expired, or it has not.
+                        del due[0]
+                        timer.when = None
+                        append(event)
         except BaseException:
             self._queue.put_back(events)
             raise

@@ -1,6 +1,7 @@
 """Deadlines and periods: arithmetic, and a heap whose items may go at any time."""
 
 import random
+from typing import TypeVar
 
 import pytest
 
@@ -58,11 +59,21 @@ def test_what_remains(when: int | None, interval: int, now: int, expected: int) 
     assert remaining(when, interval, now) == expected
 
 
+_Item = TypeVar("_Item")
+
+
+def due(deadlines: Deadlines[_Item]) -> list[_Item]:
+    """Take what is due."""
+    items = []
+    while deadlines.due:
+        items.append(deadlines.next_due())
+        del deadlines.due[0]
+    return items
+
+
 def taken(deadlines: Deadlines[str], now: int) -> list[str]:
     deadlines.expire(now)
-    items = list(deadlines.due)
-    deadlines.due.clear()
-    return items
+    return due(deadlines)
 
 
 def test_what_is_over_comes_in_the_order_of_the_deadlines() -> None:
@@ -159,15 +170,33 @@ def test_it_is_what_a_list_that_is_sorted_would_be() -> None:
                 now += chance.randrange(20)
                 deadlines.expire(now)
                 over = sorted((when, i) for i, when in model.items() if when <= now)
-                assert list(deadlines.due) == [i for _, i in over]
-                deadlines.due.clear()
+                assert due(deadlines) == [i for _, i in over]
                 for _, i in over:
                     del model[i]
         assert len(deadlines) == len(model)
         assert deadlines.first() == min(model.values(), default=None)
 
 
-def test_an_exception_of_a_signal_handler_loses_no_item() -> None:
+def test_very_many_that_are_over_come_in_the_order_of_the_deadlines() -> None:
+    chance = random.Random(5)
+    whens = [chance.randrange(5_000) for _ in range(10_000)]
+    deadlines = Deadlines[int](1)
+    items = list(range(10_000))  # each is known by its identity
+    for item in items:
+        deadlines.add(whens[item], item)
+    for gone in items[::7]:
+        deadlines.discard(whens[gone], gone)
+    left = [item for item in items if item % 7]
+    deadlines.expire(3_999)
+    assert due(deadlines) == sorted((i for i in left if whens[i] < 4_000), key=whens.__getitem__)
+    assert deadlines.first() == min(whens[i] for i in left if whens[i] >= 4_000)
+    deadlines.expire(5_000)
+    assert due(deadlines) == sorted((i for i in left if whens[i] >= 4_000), key=whens.__getitem__)
+    assert not deadlines
+
+
+@pytest.mark.parametrize("more", [0, 100])
+def test_an_exception_of_a_signal_handler_loses_no_item(more: int) -> None:
     def throw() -> None:
         raise Interrupted
 
@@ -176,13 +205,16 @@ def test_an_exception_of_a_signal_handler_loses_no_item() -> None:
         deadlines = Deadlines[str](1)
         for when, item in ((1, "a"), (2, "b"), (2, "c"), (3, "d"), (9, "e")):
             deadlines.add(when, item)
+        for when in range(100, 100 + more):
+            deadlines.add(when, str(when))
         with Interruption(step, throw) as interruption:
             try:
-                deadlines.expire(3)
+                deadlines.expire(3 + 10 * more)
             except Interrupted:
                 pass
-        deadlines.expire(9)
-        assert list(deadlines.due) == ["a", "b", "c", "d", "e"], interruption.place
+        deadlines.expire(9 + 10 * more)
+        expected = ["a", "b", "c", "d", "e", *map(str, range(100, 100 + more))]
+        assert due(deadlines) == expected, interruption.place
         if not interruption.place:
             break
         step += 1
