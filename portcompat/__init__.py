@@ -3,6 +3,16 @@
 from portcompat._constants import (
     EBADFD,
     ETIME,
+    FILE_ACCESS,
+    FILE_ATTRIB,
+    FILE_DELETE,
+    FILE_EXCEPTION,
+    FILE_MODIFIED,
+    FILE_NOFOLLOW,
+    FILE_RENAME_FROM,
+    FILE_RENAME_TO,
+    FILE_TRUNC,
+    MOUNTEDOVER,
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -25,8 +35,9 @@ from portcompat._constants import (
     PORT_SOURCE_MQ,
     PORT_SOURCE_TIMER,
     PORT_SOURCE_USER,
+    UNMOUNTED,
 )
-from portcompat._events import PortEvent, PortTimeout
+from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._functions import (
     port_alert,
     port_associate,
@@ -40,11 +51,26 @@ from portcompat._functions import (
 )
 from portcompat._limits import limits
 from portcompat._port import Port, sendn
-from portcompat._registry import BackendInfo, available_backends
+from portcompat._registry import (
+    BackendInfo,
+    FileWatcherInfo,
+    available_backends,
+    available_file_watchers,
+)
 
 __all__ = [
     "EBADFD",
     "ETIME",
+    "FILE_ACCESS",
+    "FILE_ATTRIB",
+    "FILE_DELETE",
+    "FILE_EXCEPTION",
+    "FILE_MODIFIED",
+    "FILE_NOFOLLOW",
+    "FILE_RENAME_FROM",
+    "FILE_RENAME_TO",
+    "FILE_TRUNC",
+    "MOUNTEDOVER",
     "POLLERR",
     "POLLHUP",
     "POLLIN",
@@ -67,11 +93,15 @@ __all__ = [
     "PORT_SOURCE_MQ",
     "PORT_SOURCE_TIMER",
     "PORT_SOURCE_USER",
+    "UNMOUNTED",
     "BackendInfo",
+    "FileObject",
+    "FileWatcherInfo",
     "Port",
     "PortEvent",
     "PortTimeout",
     "available_backends",
+    "available_file_watchers",
     "limits",
     "port_alert",
     "port_associate",

@@ -12,7 +12,7 @@ from portcompat._constants import (
 )
 from portcompat._events import PortEvent
 from portcompat._turns import NEVER, Turns, Waiter
-from portcompat.abc import Backend, Driver
+from portcompat.abc import Backend, Driver, FileWatcherChoice
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that
 # always has messages must not starve its descriptors.
@@ -28,8 +28,11 @@ class Engine(Turns, Backend):
     change, and ends with `_catch_up`, which serves those whom the change lets go on.
     """
 
-    def __init__(self, driver: Driver, max_events: int) -> None:
+    def __init__(
+        self, driver: Driver, max_events: int, choose_watcher: FileWatcherChoice | None = None
+    ) -> None:
         super().__init__(driver, max_events)
+        self._choose_watcher = choose_watcher
         self.features = driver.features
         self.mode = driver.mode
 
