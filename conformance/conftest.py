@@ -1,9 +1,15 @@
-"""Fixtures that several modules of the suite share: descriptors that are closed while watched."""
+"""Fixtures that several modules of the suite share: descriptors that are closed while watched,
+and files."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from portcompat.conformance._files import NOBODY, Happened
 from portcompat.conformance._lives import Kind, Life
 
 
@@ -31,3 +37,39 @@ def next_life(kind: Kind, life: Life) -> Iterator[Life]:
 def keep_dup(request: pytest.FixtureRequest) -> bool:
     """Whether the open file goes on under another number when the descriptor is closed."""
     return bool(request.param == "dup alive")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file to watch, with something in it."""
+    path = tmp_path / "watched"
+    path.write_bytes(b"some content")
+    return path
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory to watch, with a file in it that is called "old"."""
+    path = tmp_path / "directory"
+    path.mkdir()
+    (path / "old").write_bytes(b"some content")
+    return path
+
+
+@pytest.fixture
+def happened(tmp_path_factory: pytest.TempPathFactory) -> Happened:
+    """Tells what a port has to say of all that has happened until now."""
+    return Happened(tmp_path_factory.mktemp("aside") / "aside")
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that belongs to nobody in particular, and that everybody can reach."""
+    path = Path(tempfile.mkdtemp(prefix="portcompat-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o755)
+        yield path
+    finally:
+        shutil.rmtree(path)
