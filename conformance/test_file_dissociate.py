@@ -194,7 +194,7 @@ def test_user_and_object_are_let_go(port: Port, file: Path) -> None:
 
     cookie = Cookie()
     watched = watch(port, file, CHANGED, cookie)
-    references = [weakref.ref(cookie), weakref.ref(watched)]
+    references: list[weakref.ref[object]] = [weakref.ref(cookie), weakref.ref(watched)]
     del cookie
     port.dissociate(watched)
     del watched

@@ -1,6 +1,6 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import descriptors, imports, messages, threads
+from tests.benchmarks import descriptors, files, imports, messages, threads
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -51,5 +51,28 @@ ALL = (
     ),
     Comparison("the same, 10,000 idle", "10 idle", 1.1, descriptors.many_idle, only="epoll"),
     Comparison("the same, 10,000 idle", "10 idle", None, descriptors.many_idle, only="poll"),
+    Comparison(
+        "write a file, get, look, associate",
+        "inotify by hand, write, read",
+        None,
+        files.against_inotify,
+        only="epoll",
+    ),
+    Comparison(
+        "write a file, get, look, associate",
+        "watchdog, write, queue.get",
+        1.0,
+        files.against_watchdog,
+        only="epoll",
+        needs="watchdog",
+    ),
+    Comparison(
+        "write a file, get, look, associate",
+        "watchfiles, write, watch",
+        1.0,
+        files.against_watchfiles,
+        only="epoll",
+        needs="watchfiles",
+    ),
     Comparison("import portcompat", "import asyncio", 1 / 2, imports.against_asyncio, only=""),
 )
