@@ -20,6 +20,9 @@ class _Libc(Protocol):
 
     def epoll_ctl(self, epfd: int, op: int, fd: int, event: object, /) -> int: ...
     def ppoll(self, fds: object, nfds: int, timeout: object, sigmask: object, /) -> int: ...
+    def inotify_init1(self, flags: int, /) -> int: ...
+    def inotify_add_watch(self, fd: int, pathname: bytes, mask: int, /) -> int: ...
+    def inotify_rm_watch(self, fd: int, wd: int, /) -> int: ...
 
 
 _ffi: Final[Any] = _linux_cffi.ffi
@@ -65,3 +68,32 @@ def wait_readable(fd: int, timeout: float) -> None:
     request = _ffi.new("struct pollfd *", (fd, select.POLLIN, 0))
     span = _ffi.new("struct timespec *", (int(seconds), int(rest * 1e9)))
     _libc.ppoll(request, 1, span, _ffi.NULL)  # what is wrong, the call that follows will tell
+
+
+def inotify_init(held: list[int], flags: int) -> None:
+    """Append the descriptor of a new inotify instance to `held`.
+
+    In one step: no signal handler can raise while nobody has it.
+    """
+    held.extend(map(_libc.inotify_init1, (flags,)))
+    if held[-1] == -1:
+        number: int = _ffi.errno
+        del held[-1]
+        raise OSError(number, os.strerror(number))
+
+
+def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
+    """inotify_add_watch(2): the watch descriptor of the file."""
+    former = 0
+    while (wd := _libc.inotify_add_watch(fd, path, mask)) == -1:
+        # A signal handler may have made calls, and left an errno, of its own: once is not enough.
+        number: int = _ffi.errno
+        if number == former:
+            raise OSError(number, os.strerror(number))
+        former = number
+    return wd
+
+
+def inotify_rm_watch(fd: int, wd: int) -> bool:
+    """inotify_rm_watch(2); False if the kernel has removed it already."""
+    return _libc.inotify_rm_watch(fd, wd) == 0

@@ -12,6 +12,9 @@ int epoll_ctl(int epfd, int op, int fd, void *event);
 struct pollfd { int fd; short events; short revents; };
 struct timespec { long tv_sec; long tv_nsec; };
 int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout, void *sigmask);
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
+int inotify_rm_watch(int fd, int wd);
 """
 
 

@@ -42,7 +42,8 @@ class PortEvent(NamedTuple):
             events = file_names(self.events)
         else:
             events = str(self.events)
-        return f"PortEvent(source={source}, object={self.object!r}, events={events}, user={self.user!r})"
+        fields = f"source={source}, object={self.object!r}, events={events}, user={self.user!r}"
+        return f"PortEvent({fields})"
 
 
 def poll_names(events: int) -> str:

@@ -11,6 +11,7 @@ that cannot work here raises OSError or ImportError, and its message is what peo
 
 import errno
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -240,7 +241,7 @@ class FileWatcher(ABC):
         """Forget `token`. One that is unknown is no error."""
 
     @abstractmethod
-    def read(self, reports: list[tuple[int, int]]) -> None:
+    def read(self, reports: deque[tuple[int, int]]) -> None:
         """Append the (token, bits) of what has happened, in that order, and do not wait.
 
         `fileno` is readable no longer than there is something to read. When a signal handler
@@ -261,7 +262,7 @@ class FileWatcher(ABC):
 
 
 def file_features(bits: int) -> frozenset[str]:
-    """The features that say which FILE_* bits can be seen: "file-modified", "unmounted" and so on."""
+    """The features that say which FILE_* bits can be seen: "file-modified", "unmounted", ..."""
     return frozenset(
         name.lower().replace("_", "-") for bit, name in FILE_NAMES.items() if bits & bit
     )
