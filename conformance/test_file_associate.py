@@ -213,8 +213,38 @@ def test_a_file_that_may_not_be_read_can_be_watched(make_port: MakePort, open_to
     with unprivileged():
         port = make_port()
         watch(port, secret, CHANGED, "user")
-        os.utime(secret, ns=(SECOND, SECOND))
+    os.utime(secret, ns=(SECOND, SECOND))
     assert told(port.getn(2, 1, SOON)) == [("user", CHANGED)]
+
+
+@rule("R203")
+def test_a_directory_that_may_not_be_read_can_be_watched(
+    make_port: MakePort, open_to_all: Path
+) -> None:
+    directory = open_to_all / "directory"
+    directory.mkdir()
+    directory.chmod(0o711)
+    with unprivileged():
+        port = make_port()
+        watch(port, directory, CHANGED, "user")
+    (directory / "new").touch()
+    assert told(port.getn(2, 1, SOON)) == [("user", CHANGED)]
+
+
+@rule("R203")
+def test_neither_a_file_nor_its_directory_need_be_readable(
+    make_port: MakePort, open_to_all: Path
+) -> None:
+    secret = open_to_all / "directory" / "secret"
+    secret.parent.mkdir()
+    secret.write_bytes(b"")
+    secret.chmod(0)
+    secret.parent.chmod(0o711)
+    with unprivileged():
+        port = make_port()
+        watch(port, secret, FILE_MODIFIED, "user")
+    os.utime(secret, ns=(SECOND, SECOND))
+    assert told(port.getn(2, 1, SOON)) == [("user", FILE_MODIFIED)]
 
 
 @rule("R203")
