@@ -360,9 +360,9 @@ class InotifyWatcher(FileWatcher):
                 waited_for = True
                 if mask & (_SELF | _IN_ATTRIB) and self._has_lost_name(watch, mask):
                     continue
-            if not watch.fired and mask & _ORDINARY:
+            if not watch.fired and mask & (_ORDINARY | _IN_MOVE_SELF):
+                waited_for = True
                 self._look_at(watch, _happened(mask))
-            waited_for = waited_for or not watch.fired
         if not waited_for:
             self._remove(inode)  # it may change as often as it likes; `watch` adds it again
 
@@ -469,6 +469,8 @@ def _content(bits: int, mode: int) -> int:
     if bits & (MODIFIED | ATTRIB | TRUNC):
         # Of a directory not IN_MODIFY: that would be every write to every file in it.
         mask |= _IN_ATTRIB | (_ENTRIES if stat.S_ISDIR(mode) else _IN_MODIFY)
+        if bits & ATTRIB:
+            mask |= _IN_MOVE_SELF  # of any of its names: another may have been renamed (R222)
     return mask
 
 
@@ -478,7 +480,7 @@ def _happened(mask: int) -> int:
         bits = ACCESS
     if mask & _IN_MODIFY:
         bits |= MODIFIED | ATTRIB  # R219
-    if mask & _IN_ATTRIB:
+    if mask & (_IN_ATTRIB | _IN_MOVE_SELF):
         bits |= ATTRIB
     return bits
 

@@ -29,7 +29,8 @@ _ATTRIB: Final = int(FILE_ATTRIB)
 _EXCEPTION: Final = int(FILE_EXCEPTION)
 _WATCHABLE: Final = int(FILE_ACCESS | FILE_MODIFIED | FILE_ATTRIB | FILE_TRUNC)
 _CACHED: Final = 20  # watches of one file whose events have been retrieved (R216)
-_IDLE: Final = 16  # reports about nobody who waits, before the watcher is told who does not
+_IDLE: Final = 16  # readings that tell nobody anything, before the watcher forgets the cached ones
+_RESTING: Final = 256  # how many of those it may have at all
 
 Stamps = tuple[int, int, int]
 
@@ -129,7 +130,7 @@ class Files:
         self._cached: dict[tuple[int, int], dict[int, FileWatch]] = {}  # by file, then by address
         self._reports: deque[tuple[int, int]] = deque()
         self._formers: dict[int, None] = {}  # tokens that the watcher is to forget
-        self._resting: dict[int, None] = {}  # tokens of which it is to be told nothing just now
+        self._resting: dict[int, None] = {}  # tokens of those that are cached
         self._idle = 0  # how often there was something to read and nothing to tell
         self._used = False  # whether there ever was an association
 
@@ -222,14 +223,12 @@ class Files:
         self.due = True
         reports = self._reports
         self.watcher.read(reports)
-        if ready and not reports:
-            self._idle += 1
-            if self._idle >= _IDLE:
-                self._idle = 0
-                self._formers |= self._resting
-                self._resting = {}
-        elif ready:
+        if ready:
+            self._idle = 0 if reports else self._idle + 1
+        if self._idle >= _IDLE or len(self._resting) > _RESTING:
             self._idle = 0
+            self._formers |= self._resting
+            self._resting = {}
         while reports:
             token, bits = reports[0]
             self._admit(token, bits)

@@ -125,8 +125,8 @@ def choose_watcher(name: str | None) -> FileWatcherChoice:
     what is returned. Raises ValueError for a name that nobody knows, OSError ENOTSUP for one that
     cannot work here.
     """
-    chosen = os.environ.get(WATCHER_ENVIRONMENT) if name is None else name
-    if not chosen:
+    chosen = (os.environ.get(WATCHER_ENVIRONMENT) or None) if name is None else name
+    if chosen is None:
         return _best_watcher
     try:
         kind = load_watcher(chosen)
