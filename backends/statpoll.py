@@ -129,19 +129,24 @@ class StatWatcher(FileWatcher):
 
     def _look_around(self) -> list[tuple[int, int]]:
         found = []
+        seen: dict[bytes, FileStatus | None] = {}  # by path: all who watch a file see the same
         for watch in list(self._watches.values()):
-            bits = self._look_at(watch)
+            path = watch.place.path
+            if path not in seen:
+                try:
+                    seen[path] = look(watch.place)
+                except OSError:
+                    seen[path] = None
+            bits = self._compare(watch, seen[path])
             if bits:
                 found.append((watch.token, bits))
         return found
 
-    def _look_at(self, watch: _Watch) -> int:
-        try:
-            now = look(watch.place)
-        except OSError:
+    def _compare(self, watch: _Watch, now: FileStatus | None) -> int:
+        if now is None:
             self._watches.pop(watch.token, None)
-            moved = watch.place.name and _device(watch.place.directory) != watch.around
-            return int(UNMOUNTED if moved else FILE_DELETE)
+            gone = watch.place.name and _device(watch.place.directory) != watch.around
+            return int(UNMOUNTED if gone else FILE_DELETE)
         before = watch.status
         if not is_same(before, now):
             self._watches.pop(watch.token, None)
@@ -166,11 +171,15 @@ class StatWatcher(FileWatcher):
 
 
 def _device(directory: bytes) -> int:
-    """The device of a directory; -1 if it cannot be reached."""
-    try:
-        return os.stat(directory).st_dev
-    except OSError:
-        return -1
+    """The device of a directory, or of the next one above that is still there."""
+    while True:
+        try:
+            return os.stat(directory).st_dev
+        except OSError:
+            above = os.path.dirname(directory)
+            if above == directory:
+                return -1
+            directory = above
 
 
 def _seconds(text: str) -> float:

@@ -305,7 +305,12 @@ class Engine(Turns, Backend):
         looked = self._in_driver or not self._associations.active
         if not looked:
             self._unlooked += 1
-            if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
+            if (
+                self._unseen
+                or self._unlooked >= _LOOK_EVERY
+                or len(queue) < want
+                or self._files is not None  # an exception takes back what is queued (R230)
+            ):
                 self._look()
                 looked = True
         if wait:
