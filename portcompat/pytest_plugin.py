@@ -145,7 +145,7 @@ def file_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """
     name: str = request.param
     monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", name)
-    monkeypatch.setenv("PORTCOMPAT_STAT_INTERVAL", "0.005")
+    monkeypatch.setenv("PORTCOMPAT_STAT_INTERVAL", "0.002")
     return name
 
 
