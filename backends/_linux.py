@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import select
+from io import FileIO
 from struct import Struct
 from typing import Any, Final, Protocol, cast
 
@@ -70,16 +71,14 @@ def wait_readable(fd: int, timeout: float) -> None:
     _libc.ppoll(request, 1, span, _ffi.NULL)  # what is wrong, the call that follows will tell
 
 
-def inotify_init(held: list[int], flags: int) -> None:
-    """Append the descriptor of a new inotify instance to `held`.
-
-    In one step: no signal handler can raise while nobody has it.
-    """
-    held.extend(map(_libc.inotify_init1, (flags,)))
-    if held[-1] == -1:
+def inotify_open(flags: int) -> FileIO:
+    """A new inotify instance, to be read like a file."""
+    try:
+        # In one step: no signal handler can raise while there is a number that nobody closes.
+        return next(map(FileIO, map(_libc.inotify_init1, (flags,))))
+    except ValueError:  # for the number -1
         number: int = _ffi.errno
-        del held[-1]
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number)) from None
 
 
 def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:

@@ -18,7 +18,7 @@ from portcompat._constants import (
     UNMOUNTED,
 )
 from portcompat.abc import FileStatus, FileWatcher
-from portcompat.backends._linux import inotify_add_watch, inotify_init, inotify_rm_watch
+from portcompat.backends._linux import inotify_add_watch, inotify_open, inotify_rm_watch
 from portcompat.backends._paths import (
     ACCESS,
     ATTRIB,
@@ -130,9 +130,8 @@ class InotifyWatcher(FileWatcher):
     )
 
     def __init__(self) -> None:
-        self._held: list[int] = []
         try:
-            inotify_init(self._held, os.O_NONBLOCK | os.O_CLOEXEC)
+            self._file = inotify_open(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno == errno.EMFILE:
                 raise OSError(
@@ -141,10 +140,10 @@ class InotifyWatcher(FileWatcher):
                     "fs.inotify.max_user_instances or RLIMIT_NOFILE, or take file_watcher='stat'",
                 ) from None
             raise
-        self._fd = self._held[0]
+        self._fd = self._file.fileno()
         # Reads in C until there is no more, so no signal handler can raise between a read and the
         # keeping of what it brought.
-        self._chunks = iter(partial(os.read, self._fd, _BUFFER), b"")
+        self._read = partial(self._file.read, _BUFFER)
         self._raw: deque[bytes] = deque()
         self._offset = 0  # in the first of them
         self._lost = False  # the queue of the kernel overflowed
@@ -182,10 +181,7 @@ class InotifyWatcher(FileWatcher):
         return self._fd
 
     def close(self) -> None:
-        while self._held:
-            fd = self._held[-1]
-            del self._held[-1]
-            os.close(fd)
+        self._file.close()
 
     # Watching
 
@@ -296,10 +292,7 @@ class InotifyWatcher(FileWatcher):
     def _pump(self) -> None:
         """Read what the kernel has, and leave in `_told` what it means."""
         raw = self._raw
-        try:
-            raw.extend(islice(self._chunks, _CHUNKS))
-        except BlockingIOError:  # there is no more
-            pass
+        raw.extend(islice(iter(self._read, None), _CHUNKS))
         while raw:
             chunk = raw[0]
             while self._offset < len(chunk):

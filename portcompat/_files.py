@@ -72,7 +72,7 @@ class FileWatch(Slot):
     )
 
     def __init__(
-        self, key: int, reference: ref[FileObject], delivered: Callable[[Slot], object]
+        self, key: int, reference: ref[FileObject], delivered: Callable[[Slot], None]
     ) -> None:
         super().__init__()
         self.key = key
@@ -80,7 +80,7 @@ class FileWatch(Slot):
         self.over = False  # it fired an exception
         self.asked = 0
         self.happened = 0
-        self.file = (0, 0)  # device and inode
+        self.file: tuple[int, int] = (0, 0)  # device and inode
         self.token: int | None = None  # of the watcher; None if that has forgotten it
         # Who has retrieved the event need not keep the object: then nobody can associate it again.
         self.object: FileObject | None = None

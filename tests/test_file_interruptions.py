@@ -23,7 +23,7 @@ SLOTS = 4
 pytestmark = [
     pytest.mark.deadline(50),
     # What was being made when the handler raised is closed by its collection.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
 
