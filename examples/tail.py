@@ -41,7 +41,7 @@ class Output:
         sys.stdout.buffer.flush()
 
 
-def say(path: Path, what: str) -> None:
+def say(path: object, what: str) -> None:
     print(f"tail.py: {path}: {what}", file=sys.stderr, flush=True)
 
 

@@ -107,9 +107,7 @@ def test_no_event_is_lost_or_told_twice(
         assert len(places(attempt)) > 10
 
 
-def test_an_association_is_the_old_one_or_the_new_one(
-    make: Callable[[], Port], file: Path
-) -> None:
+def test_an_association_is_the_old_one_or_the_new_one(make: Callable[[], Port], file: Path) -> None:
     def attempt(step: int) -> Interruption:
         with make() as port:
             watched = FileObject.stat(file)

@@ -52,14 +52,21 @@ ALL = (
     Comparison("the same, 10,000 idle", "10 idle", 1.1, descriptors.many_idle, only="epoll"),
     Comparison("the same, 10,000 idle", "10 idle", None, descriptors.many_idle, only="poll"),
     Comparison(
-        "write a file, get, look, associate",
+        "write a file, get",
         "inotify by hand, write, read",
         None,
         files.against_inotify,
         only="epoll",
     ),
     Comparison(
-        "write a file, get, look, associate",
+        "the same, look, associate",
+        "inotify by hand, write, read",
+        None,
+        files.cycle_against_inotify,
+        only="epoll",
+    ),
+    Comparison(
+        "write a file, get",
         "watchdog, write, queue.get",
         1.0,
         files.against_watchdog,
@@ -67,7 +74,7 @@ ALL = (
         needs="watchdog",
     ),
     Comparison(
-        "write a file, get, look, associate",
+        "write a file, get",
         "watchfiles, write, watch",
         1.0,
         files.against_watchfiles,

@@ -31,6 +31,7 @@ Watching = tuple[Callable[[], object], Watch]
 """What looks at the file, and what watches it."""
 
 LATE = 0.25  # seconds in which who has threads of his own may tell
+INTERVAL = 0.005  # seconds between two looks of who polls
 
 # Waits for a byte, and then a while from 0 to argv[2] microseconds, before it appends to a file.
 _CHANGER = """\
@@ -49,6 +50,7 @@ while os.read(0, 1):
 
 def main() -> None:
     find_drivers()
+    os.environ["PORTCOMPAT_STAT_INTERVAL"] = str(INTERVAL)
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.watches", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10_000, help="of the race (%(default)s)")
     parser.add_argument("--within", type=int, default=400, metavar="US", help="%(default)s")
