@@ -35,7 +35,7 @@ def find(path: bytes, follow: bool) -> Place:
     Raises what lstat and stat do (R202), and OSError ENOTSUP for what no watcher can see (R204).
     """
     status = os.lstat(path)
-    directory, _, name = path.rpartition(b"/")
+    directory, name = os.path.split(path)
     if follow and stat.S_ISLNK(status.st_mode):
         here, status = status, os.stat(path)
         require_seen(status)
@@ -46,10 +46,10 @@ def find(path: bytes, follow: bool) -> Place:
         path = os.path.realpath(path)
     else:
         require_seen(status)
-        return Place(path, directory or b"/", name, status.st_mode)
+        return Place(path, directory, name, status.st_mode)
     require_seen(status)
-    directory, _, name = path.rpartition(b"/")
-    return Place(path, directory or b"/", name, status.st_mode)
+    directory, name = os.path.split(path)
+    return Place(path, directory, name, status.st_mode)
 
 
 def require_seen(status: os.stat_result) -> None:

@@ -269,12 +269,15 @@ class InotifyWatcher(FileWatcher):
             watch.inode.watches.pop(watch.token, None)
             self._release(watch.inode)
         if watch.directory is not None:
-            named = watch.directory.names.get(watch.place.name)
-            if named is not None:
-                named.pop(watch.token, None)
-                if not named:
-                    watch.directory.names.pop(watch.place.name, None)
-            self._release(watch.directory)
+            self._take_name(watch, watch.directory)
+
+    def _take_name(self, watch: _Watch, directory: _Inode) -> None:
+        named = directory.names.get(watch.place.name)
+        if named is not None:
+            named.pop(watch.token, None)
+            if not named:
+                directory.names.pop(watch.place.name, None)
+        self._release(directory)
 
     def _release(self, inode: _Inode) -> None:
         """Have the kernel watch it no longer, if nobody needs that."""
@@ -415,6 +418,7 @@ class InotifyWatcher(FileWatcher):
 
     def _look_again(self) -> None:
         """The kernel has dropped events: watch every file anew, and look what has become of it."""
+        self._removed.clear()  # it may have dropped what would empty this
         for watch in list(self._watches.values()):
             held: list[_Inode] = []
             try:
@@ -429,16 +433,17 @@ class InotifyWatcher(FileWatcher):
             if watch.directory is not None:
                 directory, _ = self._hold_directory(place, held)
                 if directory is not None and directory is not watch.directory:
-                    former, watch.directory = watch.directory, directory
                     directory.names.setdefault(place.name, {})[watch.token] = watch
-                    former.names.get(place.name, {}).pop(watch.token, None)
+                    former, watch.directory = watch.directory, directory
+                    self._take_name(watch, former)
             if watch.inode is not None and not watch.fired:
                 mask = _content(watch.bits, place.mode)
                 inode = self._hold(place, mask | (0 if watch.directory else _SELF), held)
                 if inode is not watch.inode:
-                    old, watch.inode = watch.inode, inode
                     inode.watches[watch.token] = watch
+                    old, watch.inode = watch.inode, inode
                     old.watches.pop(watch.token, None)
+                    self._release(old)
             status = look(place)
         except FileNotFoundError:
             self._except(watch, int(FILE_DELETE))

@@ -5,6 +5,7 @@ import os
 import select
 import stat
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from portcompat._constants import (
@@ -84,13 +85,14 @@ class VnodeWatcher(FileWatcher):
         self._ready: deque[Kevent] = deque()
 
     def _make_queue(self) -> Kqueue:
-        if not hasattr(select, "kqueue"):
+        kqueue: Callable[[], Kqueue] | None = getattr(select, "kqueue", None)
+        if kqueue is None:
             raise OSError(errno.ENOTSUP, "this system has no kqueue(2)")
-        queue: Kqueue = select.kqueue()
-        return queue
+        return kqueue()
 
     def _kevent(self, fd: int, fflags: int) -> Any:
-        return select.kevent(fd, _EVFILT_VNODE, _EV_ADD | _EV_CLEAR, fflags)  # type: ignore[attr-defined]
+        kevent: Callable[[int, int, int, int], Any] = getattr(select, "kevent")  # noqa: B009
+        return kevent(fd, _EVFILT_VNODE, _EV_ADD | _EV_CLEAR, fflags)
 
     def watch(self, token: int, path: bytes, follow: bool, bits: int) -> FileStatus:
         for _ in range(_TRIES):

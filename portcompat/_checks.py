@@ -98,9 +98,12 @@ def as_path(value: object) -> bytes:
 
 def as_stamp(value: object, name: str) -> int:
     """`value` as nanoseconds since the epoch."""
-    if isinstance(value, int):
-        return int(value)
-    raise TypeError(f"{name} must be an int, nanoseconds since 1970, not {type(value).__name__}")
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an int, nanoseconds since 1970, not {type(value).__name__}"
+        ) from None
 
 
 def as_timeout(value: SupportsFloat | SupportsIndex) -> float | None:

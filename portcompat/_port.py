@@ -113,7 +113,11 @@ class Port:
                 f"events {bits:#x} must be of FILE_ACCESS, FILE_MODIFIED, FILE_ATTRIB, FILE_TRUNC "
                 "and FILE_NOFOLLOW",
             )
-        path = as_path(file.name)
+        try:
+            path = as_path(file.name)
+        except OSError:
+            self._backend.require_open()
+            raise
         stamps = (
             as_stamp(file.atime, "atime"),
             as_stamp(file.mtime, "mtime"),

@@ -22,6 +22,7 @@ from portcompat import (
     Port,
 )
 from portcompat.backends import inotify
+from portcompat.backends._linux import inotify_add_watch, inotify_rm_watch
 from portcompat.backends.inotify import InotifyWatcher
 
 CHANGED = int(FILE_MODIFIED | FILE_ATTRIB)
@@ -107,7 +108,7 @@ def test_nothing_older_than_the_watch_is_told(watcher: InotifyWatcher, file: Pat
 def test_a_watch_of_the_kernel_that_was_not_noted_is_removed(
     watcher: InotifyWatcher, file: Path
 ) -> None:
-    inotify.inotify_add_watch(watcher.fileno(), bytes(file), 2)
+    inotify_add_watch(watcher.fileno(), bytes(file), 2)
     change(file)
     assert reports(watcher) == []
     assert kernel_watches(watcher) == 0
@@ -150,7 +151,7 @@ def test_an_overflow_makes_good_for_watches_that_the_kernel_has_dropped(
 ) -> None:
     watcher.watch(1, bytes(file), True, CHANGED)
     for wd in list(watcher._inodes):
-        inotify.inotify_rm_watch(watcher.fileno(), wd)
+        inotify_rm_watch(watcher.fileno(), wd)
     os.read(watcher.fileno(), 0x10000)  # what would have said so
     watcher._raw.append(inotify._EVENT.pack(-1, inotify._IN_Q_OVERFLOW, 0, 0))
     assert reports(watcher) == []

@@ -28,7 +28,7 @@ CHANGED = FILE_MODIFIED | FILE_ATTRIB
 class ScriptedKqueue:
     def __init__(self) -> None:
         self.added: list[tuple[int, int]] = []
-        self.ready: list[Kevent] = []
+        self.ready: list[Any] = []
         self.closed = False
 
     def control(self, changes: Any, max_events: int, timeout: float | None) -> list[Kevent]:
