@@ -212,9 +212,10 @@ def test_the_last_state_of_each_file_of_a_tree_is_told(
         for writer in writers:
             writer.kill()
             writer.wait()
-    deadline = monotonic() + SOON
+    deadline = monotonic() + PATIENCE
     while tree.behind() and monotonic() < deadline:
         assert not any(thread.over for thread in threads)
+        over.wait(0.2)  # to look takes the time of those who follow
     over.set()
     events = sum(thread.result(PATIENCE) for thread in threads)
     assert tree.behind() == []
