@@ -117,15 +117,19 @@ class StatWatcher(FileWatcher):
 
     def _run(self) -> None:
         while not self._end.acquire(timeout=self.interval):
-            told: list[tuple[int, int]] = []
-            while found := self._look_around():
-                told = found + told
+            told = self._look_until_still()
             if told:
                 self._told.extend(told)
                 try:
                     signal(self._writable)
                 except OSError:  # closed meanwhile
                     return
+
+    def _look_until_still(self) -> list[tuple[int, int]]:
+        told: list[tuple[int, int]] = []
+        while found := self._look_around():
+            told = found + told
+        return told
 
     def _look_around(self) -> list[tuple[int, int]]:
         found = []

@@ -110,7 +110,7 @@ def available_file_watchers() -> dict[str, FileWatcherInfo]:
         try:
             kind = load_watcher(name)
             kind().close()
-        except (ImportError, OSError) as error:
+        except (ImportError, OSError, ValueError) as error:
             found[name] = FileWatcherInfo(False, _reason(error), frozenset(), False)
         else:
             default = default or name
