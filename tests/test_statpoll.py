@@ -19,7 +19,7 @@ from portcompat import (
 )
 from portcompat.abc import FileStatus
 from portcompat.backends import statpoll
-from portcompat.backends._paths import Place
+from portcompat.backends._paths import Place, look
 from portcompat.backends.statpoll import ENVIRONMENT, StatWatcher
 
 CHANGED = int(FILE_MODIFIED | FILE_ATTRIB)
@@ -94,7 +94,7 @@ def test_what_came_before_is_told_before(
     last.write_bytes(b"")
     watcher.watch(1, bytes(file), True, CHANGED)
     watcher.watch(2, bytes(last), True, CHANGED)
-    look, changes = statpoll.look, [last, file]
+    changes = [last, file]
 
     def change_both_and_look(place: Place) -> FileStatus:
         while changes and place.path == bytes(last):  # the first has been looked at
@@ -127,9 +127,13 @@ def test_a_file_that_many_watch_is_looked_at_once(
     monkeypatch.setattr(watcher, "_run", lambda: None)
     for token in range(10):
         watcher.watch(token, bytes(file), True, CHANGED)
-    looks = []
-    look = statpoll.look
-    monkeypatch.setattr(statpoll, "look", lambda place: looks.append(place) or look(place))
+    looks: list[Place] = []
+
+    def count(place: Place) -> FileStatus:
+        looks.append(place)
+        return look(place)
+
+    monkeypatch.setattr(statpoll, "look", count)
     assert watcher._look_around() == []
     assert len(looks) == 1
 
