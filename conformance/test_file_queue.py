@@ -295,7 +295,7 @@ def test_who_waits_for_a_file_in_a_port_that_is_closed_gets_ebadf(
         assert caught.value.errno == errno.EBADF
 
 
-@rule("R189", "R192")
+@rule("R189")
 def test_a_fork_child_has_no_watches(port: Port, file: Path, happened: Happened) -> None:
     watched = watch(port, file, CHANGED, "parent's")
 
@@ -310,7 +310,7 @@ def test_a_fork_child_has_no_watches(port: Port, file: Path, happened: Happened)
     assert told(happened(port)) == [("parent's", CHANGED)]
 
 
-@rule("R189", "R192")
+@rule("R189")
 def test_a_fork_child_has_watches_of_its_own(
     port: Port, make_port: MakePort, file: Path, happened: Happened
 ) -> None:
