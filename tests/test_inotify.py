@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+import shutil
 import sys
+import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from portcompat import (
     FILE_ATTRIB,
     FILE_DELETE,
     FILE_MODIFIED,
+    FILE_RENAME_FROM,
     FILE_RENAME_TO,
     FileObject,
     Port,
@@ -24,6 +27,7 @@ from portcompat import (
 from portcompat.backends import inotify
 from portcompat.backends._linux import inotify_add_watch, inotify_rm_watch
 from portcompat.backends.inotify import InotifyWatcher
+from portcompat.conformance._files import NOBODY, unprivileged
 
 CHANGED = int(FILE_MODIFIED | FILE_ATTRIB)
 
@@ -214,3 +218,84 @@ def test_a_child_that_closes_its_copy_does_not_disturb_the_parent(file: Path) ->
         assert os.waitpid(child, 0)[1] == 0
         change(file)
         assert port.get(10).user == "user"
+
+
+NAME = "file"
+
+
+@pytest.fixture
+def closed_directory() -> Iterator[Path]:
+    """A directory in which everything may be done but to list it; the calls are nobody's."""
+    with Port(file_watcher="inotify") as port:
+        assert port.features  # all modules are there: nobody may not be able to read them
+    path = Path(tempfile.mkdtemp(prefix="portcompat-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        with unprivileged():
+            (path / NAME).write_bytes(b"")
+            path.chmod(0o311)
+            yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"")
+    other.rename(file)
+
+
+def rename_another_link(file: Path) -> None:
+    file.with_name("another").rename(file.with_name("other"))
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        (change, CHANGED),
+        (lambda file: file.chmod(0o600), FILE_ATTRIB),
+        (lambda file: file.unlink(), FILE_DELETE),
+        (lambda file: file.rename(file.with_name("other")), FILE_RENAME_FROM),
+        (replace, FILE_RENAME_TO),
+        (rename_another_link, FILE_ATTRIB),
+        (lambda file: file.with_name("another").unlink(), FILE_ATTRIB),
+    ],
+    ids=["write", "chmod", "unlink", "rename", "replace", "rename another", "unlink another"],
+)
+def test_a_directory_that_may_not_be_read_is_not_needed(
+    watcher: InotifyWatcher, closed_directory: Path, act: Callable[[Path], object], expected: int
+) -> None:
+    file = closed_directory / NAME
+    os.link(file, file.with_name("another"))
+    watcher.watch(1, bytes(file), True, CHANGED)
+    assert kernel_watches(watcher) == 1
+    act(file)
+    assert reports(watcher)[-1:] == [(1, int(expected))]
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [(os.utime, CHANGED), (lambda file: file.unlink(), FILE_DELETE)],
+    ids=["utime", "unlink"],
+)
+def test_a_file_that_may_not_be_read_is_told_of_by_its_directory(
+    watcher: InotifyWatcher, closed_directory: Path, act: Callable[[Path], object], expected: int
+) -> None:
+    file = closed_directory / NAME
+    closed_directory.chmod(0o700)
+    file.chmod(0)
+    watcher.watch(1, bytes(file), True, CHANGED)
+    assert kernel_watches(watcher) == 1
+    act(file)
+    assert reports(watcher) == [(1, int(expected))]
+
+
+def test_where_neither_may_be_read_the_file_is_refused(
+    watcher: InotifyWatcher, closed_directory: Path
+) -> None:
+    file = closed_directory / NAME
+    file.chmod(0)
+    with pytest.raises(PermissionError):
+        watcher.watch(1, bytes(file), True, CHANGED)
+    assert kernel_watches(watcher) == 0
