@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import select
+from io import FileIO
 from struct import Struct
 from typing import Any, Final, Protocol, cast
 
@@ -32,6 +33,9 @@ class _Libc(Protocol):
     def timer_getoverrun(self, timer: object, /) -> int: ...
     def timer_delete(self, timer: object, /) -> int: ...
     def ppoll(self, fds: object, nfds: int, timeout: object, sigmask: object, /) -> int: ...
+    def inotify_init1(self, flags: int, /) -> int: ...
+    def inotify_add_watch(self, fd: int, pathname: bytes, mask: int, /) -> int: ...
+    def inotify_rm_watch(self, fd: int, wd: int, /) -> int: ...
 
 
 _ffi: Final[Any] = _linux_cffi.ffi
@@ -142,3 +146,30 @@ def wait_readable(fd: int, timeout: float) -> None:
     request = _ffi.new("struct pollfd *", (fd, select.POLLIN, 0))
     span = _ffi.new("struct timespec *", (int(seconds), int(rest * 1e9)))
     _libc.ppoll(request, 1, span, _ffi.NULL)  # what is wrong, the call that follows will tell
+
+
+def inotify_open(flags: int) -> FileIO:
+    """A new inotify instance, to be read like a file."""
+    try:
+        # In one step: no signal handler can raise while there is a number that nobody closes.
+        return next(map(FileIO, map(_libc.inotify_init1, (flags,))))
+    except ValueError:  # for the number -1
+        number: int = _ffi.errno
+        raise OSError(number, os.strerror(number)) from None
+
+
+def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
+    """inotify_add_watch(2): the watch descriptor of the file."""
+    former = 0
+    while (wd := _libc.inotify_add_watch(fd, path, mask)) == -1:
+        # A signal handler may have made calls, and left an errno, of its own: once is not enough.
+        number: int = _ffi.errno
+        if number == former:
+            raise OSError(number, os.strerror(number))
+        former = number
+    return wd
+
+
+def inotify_rm_watch(fd: int, wd: int) -> bool:
+    """inotify_rm_watch(2); False if the kernel has removed it already."""
+    return _libc.inotify_rm_watch(fd, wd) == 0

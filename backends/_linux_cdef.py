@@ -20,6 +20,9 @@ int timer_gettime(void *timer, struct itimerspec *setting);
 int timer_getoverrun(void *timer);
 int timer_delete(void *timer);
 int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout, void *sigmask);
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
+int inotify_rm_watch(int fd, int wd);
 """
 
 

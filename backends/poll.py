@@ -23,6 +23,7 @@ from portcompat._constants import (
 )
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._identity import identity, is_identity
+from portcompat.backends._pair import drain, signal, signal_pair
 
 _BITS: Final = (
     POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND | POLLRDHUP
@@ -53,7 +54,7 @@ class _PollingDriver(Driver):
         self._changes: deque[tuple[int, int, int]] = deque()  # fd, events (-1: leave), token
         self._waiting = False
         self._outer: tuple[socket.socket, socket.socket] | None = None
-        self._wakeup, self._waker = _signal_pair()
+        self._wakeup, self._waker = signal_pair()
         try:
             self._add(self._wakeup.fileno(), POLLIN)
         except BaseException:
@@ -96,7 +97,7 @@ class _PollingDriver(Driver):
         ready: list[tuple[int, int]] = []
         for fd, revents in found:
             if fd == self._wakeup.fileno():
-                _drain(self._wakeup)
+                drain(self._wakeup)
                 continue
             self._remove(fd)
             known = self._tokens.get(fd)
@@ -123,7 +124,7 @@ class _PollingDriver(Driver):
             self.wake()
 
     def wake(self) -> None:
-        _signal(self._waker)
+        signal(self._waker)
 
     def close(self) -> None:
         for end in (self._wakeup, self._waker, *(self._outer or ())):
@@ -131,7 +132,7 @@ class _PollingDriver(Driver):
 
     def fileno(self) -> int:
         if self._outer is None:
-            self._outer = _signal_pair()
+            self._outer = signal_pair()
         return self._outer[0].fileno()
 
     def is_descriptor(self, fd: int) -> bool:
@@ -140,9 +141,9 @@ class _PollingDriver(Driver):
     def show(self, queued: bool) -> None:
         assert self._outer is not None
         if queued:
-            _signal(self._outer[1])
+            signal(self._outer[1])
         else:
-            _drain(self._outer[0])
+            drain(self._outer[0])
 
     @abstractmethod
     def _add(self, fd: int, events: int) -> None: ...
@@ -239,26 +240,3 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _signal_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends: what is written to the second makes the first readable."""
-    ends = socket.socketpair()  # not a pipe: Windows can wait for sockets only
-    for end in ends:
-        end.setblocking(False)
-    return ends
-
-
-def _signal(end: socket.socket) -> None:
-    try:
-        end.send(b"\0")
-    except BlockingIOError:  # full of signals nobody has read: one is enough
-        pass
-
-
-def _drain(end: socket.socket) -> None:
-    try:
-        while len(end.recv(4096)) == 4096:
-            pass
-    except BlockingIOError:
-        pass

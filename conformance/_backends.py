@@ -1,6 +1,14 @@
 """What a backend says of itself, be it one of ours or somebody else's."""
 
-from portcompat import Port, available_backends
+import os
+
+from portcompat import (
+    FILE_ATTRIB,
+    FileObject,
+    Port,
+    available_backends,
+    available_file_watchers,
+)
 
 
 class BadBackend(Exception):
@@ -42,3 +50,21 @@ def describe(name: str) -> tuple[str, frozenset[str]]:
         raise UnknownBackend(str(error)) from error
     except TypeError as error:
         raise UnknownBackend(f"backend {name!r} cannot be made: {error}") from error
+
+
+def watchers_of(backend: str) -> dict[str, frozenset[str]]:
+    """The file watchers that are usable with `backend` here, each with what a port has by it.
+
+    Only the one that PORTCOMPAT_FILE_WATCHER names, if it does.
+    """
+    found: dict[str, frozenset[str]] = {}
+    named = os.environ.get("PORTCOMPAT_FILE_WATCHER")
+    for name in (named,) if named else available_file_watchers():
+        try:
+            with Port(backend, file_watcher=name) as port:
+                port.associate(FileObject.stat(__file__), FILE_ATTRIB)
+                found[name] = port.features
+        except (OSError, ValueError) as error:
+            if named:
+                raise UnavailableBackend(f"watcher {name!r} is not usable here: {error}") from error
+    return found

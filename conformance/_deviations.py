@@ -7,8 +7,15 @@ from typing import NamedTuple
 
 from portcompat.conformance._rules import SUITE
 
-ANY_BACKEND = "*"
-_COLUMNS = {"backend": str, "test": str, "rules": list, "reason": str, "source": str}
+ANY = "*"
+_COLUMNS = {
+    "backend": str,
+    "test": str,
+    "rules": list,
+    "reason": str,
+    "source": str,
+    "watcher": str,
+}
 
 
 class BadDeviation(Exception):
@@ -16,7 +23,10 @@ class BadDeviation(Exception):
 
 
 class Deviation(NamedTuple):
-    """One row: `test` ("module::function") cannot hold on `backend`, and why."""
+    """One row: `test` ("module::function") cannot hold on `backend`, and why.
+
+    With `watcher`, where file events come from that watcher only.
+    """
 
     file: Path
     backend: str
@@ -24,14 +34,17 @@ class Deviation(NamedTuple):
     rules: tuple[str, ...]
     reason: str
     source: str
+    watcher: str = ANY
 
     @property
     def module(self) -> str:
         return self.test.partition("::")[0]
 
-    def covers(self, backend: str, test: str) -> bool:
-        """Whether this row is about the test "module::function" on `backend`."""
-        return self.test == test and self.backend in (ANY_BACKEND, backend)
+    def covers(self, backend: str, watcher: str | None, test: str) -> bool:
+        """Whether this row is about the test "module::function" on `backend` and `watcher`."""
+        return (
+            self.test == test and self.backend in (ANY, backend) and self.watcher in (ANY, watcher)
+        )
 
     def __str__(self) -> str:
         return f"{self.file}: the row of {self.test} on {self.backend}"
@@ -56,6 +69,7 @@ def _load(file: Path) -> list[Deviation]:
 
 
 def _row(file: Path, number: int, row: dict[str, object]) -> Deviation:
+    row = {"watcher": ANY, **row}
     for name, kind in _COLUMNS.items():
         if not isinstance(row.get(name), kind) or not row[name]:
             raise BadDeviation(f"{file}: row {number} needs {name!r}, a {kind.__name__}")
@@ -68,17 +82,22 @@ def _row(file: Path, number: int, row: dict[str, object]) -> Deviation:
 
 
 def stale(
-    rows: Iterable[Deviation], covered: set[Deviation], modules: set[str], backends: Iterable[str]
+    rows: Iterable[Deviation],
+    covered: set[Deviation],
+    modules: set[str],
+    backends: Iterable[str],
+    watchers: Iterable[str],
 ) -> list[Deviation]:
     """The rows that are about no test, as far as this run can tell.
 
     `covered` are the rows that were about one, `modules` those that were collected whole.
     """
-    tested = {ANY_BACKEND, *backends}
+    tested, watching = {ANY, *backends}, {ANY, *watchers}
     return [
         row
         for row in rows
         if row not in covered
         and row.backend in tested
+        and row.watcher in watching
         and (row.module in modules or not (SUITE / row.module).is_file())
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portcompat.conformance._report import Results, Step
-from portcompat.pytest_plugin import backends_under_test
+from portcompat.pytest_plugin import backends_under_test, watchers_under_test
 
 
 def backend_of(item: pytest.Item) -> str | None:
@@ -16,6 +16,13 @@ def backend_of(item: pytest.Item) -> str | None:
     name: object = callspec.params.get("backend") if callspec else None
     # A project may have a parameter of that name for purposes of its own.
     return name if isinstance(name, str) and name in backends_under_test(item.config) else None
+
+
+def watcher_of(item: pytest.Item) -> str | None:
+    """The file watcher that the test is for, None for one that needs none."""
+    callspec = getattr(item, "callspec", None)
+    name: object = callspec.params.get("file_watcher") if callspec else None
+    return name if isinstance(name, str) and name in watchers_under_test(item.config) else None
 
 
 def rules_of(item: pytest.Item) -> list[str]:

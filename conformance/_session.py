@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from portcompat.conformance._backends import describe
+from portcompat.conformance._backends import describe, watchers_of
 from portcompat.conformance._deviations import BadDeviation, Deviation, load_deviations, stale
-from portcompat.conformance._recorder import Recorder, backend_of, declared_rules, rules_of
+from portcompat.conformance._recorder import (
+    Recorder,
+    backend_of,
+    declared_rules,
+    rules_of,
+    watcher_of,
+)
 from portcompat.conformance._rules import SUITE
 from portcompat.conformance._watchdog import Watchdog
 from portcompat.pytest_plugin import backends_under_test, is_concerned
@@ -22,7 +28,8 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> None:
     backends = backends_under_test(config)
     described = {name: describe(name) for name in backends}
     features = {name: found for name, (_, found) in described.items()}
-    _skip_what_lacks(items, features)
+    watchers = {name: watchers_of(name) for name in backends} if any(map(watcher_of, items)) else {}
+    _skip_what_lacks(items, features, watchers)
     try:
         _expect_deviations(config, items, backends)
     except BadDeviation as error:
@@ -41,12 +48,25 @@ def _test_of(item: pytest.Item) -> str:
     return f"{item.path.name}::{getattr(item, 'originalname', item.name)}"
 
 
-def _skip_what_lacks(items: list[pytest.Item], features: dict[str, frozenset[str]]) -> None:
+def _skip_what_lacks(
+    items: list[pytest.Item],
+    features: dict[str, frozenset[str]],
+    watchers: dict[str, dict[str, frozenset[str]]],
+) -> None:
     for item in items:
         name = backend_of(item)
+        if name is None:
+            continue
+        found, watcher = features[name], watcher_of(item)
+        if watcher is not None:
+            if watcher not in watchers[name]:
+                item.add_marker(pytest.mark.skip(reason=f"no watcher {watcher} with {name} here"))
+                continue
+            found = watchers[name][watcher]
         needed = {feature for mark in item.iter_markers("needs") for feature in mark.args}
-        if name is not None and (lacking := sorted(needed - features[name])):
-            item.add_marker(pytest.mark.skip(reason=f"{name} lacks {', '.join(lacking)}"))
+        if lacking := sorted(needed - found):
+            who = name if watcher is None else f"{name} with {watcher}"
+            item.add_marker(pytest.mark.skip(reason=f"{who} lacks {', '.join(lacking)}"))
 
 
 def _expect_deviations(
@@ -62,9 +82,9 @@ def _expect_deviations(
             continue
         skipped = item.get_closest_marker("skip") is not None
         for row in rows:
-            if row.covers(name, _test_of(item)):
+            if row.covers(name, watcher_of(item), _test_of(item)):
                 # A row for all backends may concern those only that have what the test needs.
-                if skipped and row.backend == name:
+                if skipped and (row.backend == name or row.watcher == watcher_of(item)):
                     continue
                 covered.add(row)
                 if unchecked := sorted(set(row.rules) - set(rules_of(item))):
@@ -74,7 +94,8 @@ def _expect_deviations(
     if any("::" in argument for argument in config.args):
         return  # single tests were picked, so a row's may well be missing
     modules = {item.path.name for item in suite}
-    if rest := stale(rows, covered, modules, backends):
+    watchers = {watcher for item in suite if (watcher := watcher_of(item)) is not None}
+    if rest := stale(rows, covered, modules, backends, watchers):
         raise BadDeviation(f"{rest[0]} is about no test that runs there; delete or correct it")
 
 

@@ -1,12 +1,17 @@
-"""Fixtures that several modules share: descriptors that are closed while watched, and clocks."""
+"""Fixtures that several modules share: descriptors that are closed while watched, clocks, files."""
 
 import errno
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from portcompat import Port, port_close, port_create
+from portcompat.conformance._files import NOBODY, Happened
 from portcompat.conformance._lives import Kind, Life
 
 
@@ -66,3 +71,39 @@ def as_default(backend: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The calls by their C names make their ports on the backend under test."""
     monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
     return backend
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file to watch, with something in it."""
+    path = tmp_path / "watched"
+    path.write_bytes(b"some content")
+    return path
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory to watch, with a file in it that is called "old"."""
+    path = tmp_path / "directory"
+    path.mkdir()
+    (path / "old").write_bytes(b"some content")
+    return path
+
+
+@pytest.fixture
+def happened(tmp_path_factory: pytest.TempPathFactory) -> Happened:
+    """Tells what a port has to say of all that has happened until now."""
+    return Happened(tmp_path_factory.mktemp("aside") / "aside")
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that belongs to nobody in particular, and that everybody can reach."""
+    path = Path(tempfile.mkdtemp(prefix="portcompat-"))
+    try:
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o755)
+        yield path
+    finally:
+        shutil.rmtree(path)

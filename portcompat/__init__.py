@@ -3,6 +3,16 @@
 from portcompat._constants import (
     EBADFD,
     ETIME,
+    FILE_ACCESS,
+    FILE_ATTRIB,
+    FILE_DELETE,
+    FILE_EXCEPTION,
+    FILE_MODIFIED,
+    FILE_NOFOLLOW,
+    FILE_RENAME_FROM,
+    FILE_RENAME_TO,
+    FILE_TRUNC,
+    MOUNTEDOVER,
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -29,8 +39,9 @@ from portcompat._constants import (
     SIGEV_PORT,
     SIGEV_SIGNAL,
     SIGEV_THREAD,
+    UNMOUNTED,
 )
-from portcompat._events import PortEvent, PortTimeout
+from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._functions import (
     port_alert,
     port_associate,
@@ -44,11 +55,26 @@ from portcompat._functions import (
 )
 from portcompat._limits import limits
 from portcompat._port import Port, sendn
-from portcompat._registry import BackendInfo, available_backends
+from portcompat._registry import (
+    BackendInfo,
+    FileWatcherInfo,
+    available_backends,
+    available_file_watchers,
+)
 
 __all__ = [
     "EBADFD",
     "ETIME",
+    "FILE_ACCESS",
+    "FILE_ATTRIB",
+    "FILE_DELETE",
+    "FILE_EXCEPTION",
+    "FILE_MODIFIED",
+    "FILE_NOFOLLOW",
+    "FILE_RENAME_FROM",
+    "FILE_RENAME_TO",
+    "FILE_TRUNC",
+    "MOUNTEDOVER",
     "POLLERR",
     "POLLHUP",
     "POLLIN",
@@ -75,11 +101,15 @@ __all__ = [
     "SIGEV_PORT",
     "SIGEV_SIGNAL",
     "SIGEV_THREAD",
+    "UNMOUNTED",
     "BackendInfo",
+    "FileObject",
+    "FileWatcherInfo",
     "Port",
     "PortEvent",
     "PortTimeout",
     "available_backends",
+    "available_file_watchers",
     "limits",
     "port_alert",
     "port_associate",

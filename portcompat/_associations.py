@@ -5,8 +5,16 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from portcompat._constants import EBADFD, POLLERR, POLLHUP, PORT_SOURCE_FD
+from portcompat._constants import (
+    EBADFD,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    PORT_SOURCE_FD,
+    PORT_SOURCE_FILE,
+)
 from portcompat._events import PortEvent
+from portcompat._files import Files, FileWatch
 from portcompat._queue import EventQueue, Slot
 from portcompat.abc import Driver, Renumbered
 
@@ -49,6 +57,7 @@ class Associations:
         "_by_fd",
         "_by_token",
         "_driver",
+        "_files_token",
         "_last_token",
         "_look",
         "_queue",
@@ -56,6 +65,7 @@ class Associations:
         "_used",
         "active",
         "doubtful",
+        "files",
     )
 
     def __init__(self, driver: Driver, queue: EventQueue, look: Callable[[], None]) -> None:
@@ -70,6 +80,8 @@ class Associations:
         self._used = False  # whether there ever was an association
         self.active = 0
         self.doubtful: set[int] = set()
+        self.files: Files | None = None  # once the port has watched one
+        self._files_token = 0
 
     def associate(self, fd: int, events: int, user: object, may_look: bool) -> object:
         """Watch `fd`; returns the user that is replaced.
@@ -147,6 +159,9 @@ class Associations:
         for token, revents in ready:
             association = self._by_token.get(token)
             if association is None or not association.active:
+                if self.files is not None and token == self._files_token:
+                    self.files.collect(ready=True)
+                    self._arm_files()
                 continue
             revents &= association.events | _UNASKED
             if not revents or token in self.doubtful:
@@ -184,34 +199,64 @@ class Associations:
 
     def arm_all(self) -> None:
         """Arm what is active again: what the driver reported last is lost."""
+        if self.files is not None:
+            self._arm_files()
         for association in list(self._by_fd.values()):
             if association.active:
                 self._arm_again(association)
 
     def drop_closed(self) -> bool:
-        """Find the descriptors that have been closed; whether there were any."""
+        """Find the descriptors that have been closed, and the files that nobody can have any more;
+        whether there were any."""
+        swept = self.files is not None and self.files.sweep()
         closed = [a for a in self._by_fd.values() if not self._driver.current(a.fd, a.active)]
         for association in closed:
             self._lose(association)
-        return bool(closed)
+        return swept or bool(closed)
 
     def drop_declined(self) -> None:
-        """Forget what had nothing to deliver because it was closed."""
+        """Forget what had nothing to deliver because it was closed, and see to the files whose
+        events have been retrieved."""
         while self._queue.declined:
             slot = self._queue.declined.pop()
             if isinstance(slot, Association):
                 self._lose(slot)
+            elif isinstance(slot, FileWatch) and self.files is not None:
+                self.files.retrieved(slot)
+
+    def watch_files(self, files: Files) -> None:
+        """Have the driver tell when there is something to collect, from now on.
+
+        Raises what the facility has against the descriptor.
+        """
+        fd = files.watcher.fileno()
+        former = self._by_fd.get(fd)
+        if former is not None:  # that descriptor was closed, and the watcher got its number
+            self._lose(former)
+        self.files = files
+        try:
+            self._files_token = self._token(fd)
+            self._arm_files()
+        except BaseException:
+            self._driver.disarm(fd)
+            self.files = None
+            raise
+        self.active += 1  # and so it stays: whoever looks asks the driver
 
     def clear(self) -> list[object]:
         """Forget everything, the port is closing; returns the users, to be let go elsewhere."""
         users = [association.user for association in self._by_fd.values()]
+        if self.files is not None:
+            users += self.files.clear()
         self._by_fd.clear()
         self._by_token.clear()
         self.active = 0
         return users
 
-    def _taken(self, event: PortEvent) -> Association | None:
+    def _taken(self, event: PortEvent) -> Slot | None:
         """The association that `event` was of, made what it was before the event was taken."""
+        if event.source == PORT_SOURCE_FILE:
+            return self.files.taken(event) if self.files is not None else None
         association = self._by_fd.get(event.object)
         if association is None or association.active or association.queued or association.stale:
             return None  # associated again meanwhile, or closed: the event is over
@@ -259,6 +304,16 @@ class Associations:
         else:
             if always:
                 self._fire(association, always)
+
+    def _arm_files(self) -> None:
+        assert self.files is not None
+        fd = self.files.watcher.fileno()
+        try:
+            self._driver.arm(fd, POLLIN, self._files_token)
+        except Renumbered:
+            self._renumbered.add(fd)
+            self._files_token = self._token(fd)
+            self._driver.arm(fd, POLLIN, self._files_token)
 
     def _lose(self, association: Association) -> None:
         """The number was closed: forget it, and remember that its old file may yet be heard of."""

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 from operator import index
 from typing import Protocol, SupportsFloat, SupportsIndex
 
@@ -77,6 +78,32 @@ def _fileno(value: HasFileno) -> int:
     if not isinstance(number, int):
         raise TypeError(f"fileno() must return an int, not {type(number).__name__}")
     return number
+
+
+def as_path(value: object) -> bytes:
+    """The name of a file as the system has it, absolute: a relative one is resolved now (R199).
+
+    Raises TypeError for what is no name, ValueError for one that no file can have, OSError ENOENT
+    for an empty one (R202).
+    """
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f"name must be str, bytes or os.PathLike, not {type(value).__name__}")
+    path = os.fsencode(value)
+    if not path:
+        raise OSError(errno.ENOENT, "the name of the file is empty")
+    if b"\0" in path:
+        raise ValueError(f"name must not have a null character in it: {value!r}")
+    return path if os.path.isabs(path) else os.path.join(os.getcwdb(), path)
+
+
+def as_stamp(value: object, name: str) -> int:
+    """`value` as nanoseconds since the epoch."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an int, nanoseconds since 1970, not {type(value).__name__}"
+        ) from None
 
 
 def as_timeout(value: SupportsFloat | SupportsIndex) -> float | None:

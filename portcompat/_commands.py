@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from portcompat import available_backends, limits
+from portcompat import available_backends, available_file_watchers, limits
 from portcompat._host import describe_platform
 from portcompat._registry import ENVIRONMENT, default_backend
 from portcompat._version import __version__
@@ -54,6 +54,15 @@ def info(as_json: bool) -> None:
     console = Console()
     console.print(_headline(), highlight=False)
     console.print(table)
+    watchers = Table()
+    for heading in ("file watcher", "usable"):
+        watchers.add_column(heading, no_wrap=True)
+    watchers.add_column("what it can see, or why not")
+    for name, watcher in available_file_watchers().items():
+        mark = "default" if watcher.default else "yes" if watcher.usable else "no"
+        remark = ", ".join(sorted(watcher.features)) if watcher.usable else watcher.reason
+        watchers.add_row(name, mark, remark)
+    console.print(watchers)
     origin = f" ({ENVIRONMENT} is set)" if os.environ.get(ENVIRONMENT) else ""
     click.echo(f"default backend: {found['default'] or 'none'}{origin}")
     click.echo(f"limits: {limits.max_events} events a port, {limits.max_ports} ports a process")
@@ -77,6 +86,15 @@ def _info() -> dict[str, object]:
                 "default": backend.default,
             }
             for name, backend in available_backends().items()
+        },
+        "file_watchers": {
+            name: {
+                "usable": watcher.usable,
+                "reason": watcher.reason,
+                "features": sorted(watcher.features),
+                "default": watcher.default,
+            }
+            for name, watcher in available_file_watchers().items()
         },
         "default": default,
         "limits": {"max_events": limits.max_events, "max_ports": limits.max_ports},

@@ -35,6 +35,26 @@ class Notify(IntEnum):
     SIGEV_PORT = 4
 
 
+class FileEvent(IntFlag):
+    """What is asked of a file, and what happened to it (R008-R011).
+
+    FILE_NOFOLLOW is asked only. From FILE_DELETE on they are the exceptions, which are told without
+    being asked for.
+    """
+
+    FILE_ACCESS = 0x0000_0001
+    FILE_MODIFIED = 0x0000_0002
+    FILE_ATTRIB = 0x0000_0004
+    FILE_TRUNC = 0x0010_0000
+    FILE_NOFOLLOW = 0x1000_0000
+    FILE_DELETE = 0x0000_0010
+    FILE_RENAME_TO = 0x0000_0020
+    FILE_RENAME_FROM = 0x0000_0040
+    UNMOUNTED = 0x2000_0000
+    MOUNTEDOVER = 0x4000_0000
+    FILE_EXCEPTION = 0x6000_0070
+
+
 PORT_SOURCE_AIO: Final = Source.PORT_SOURCE_AIO
 PORT_SOURCE_TIMER: Final = Source.PORT_SOURCE_TIMER
 PORT_SOURCE_USER: Final = Source.PORT_SOURCE_USER
@@ -55,6 +75,23 @@ SIGEV_PORT: Final = Notify.SIGEV_PORT
 TIMER_RELTIME: Final = 0
 TIMER_ABSTIME: Final = 1
 """The flag of timer_settime for a moment of the clock instead of a span (R034, R249)."""
+
+FILE_ACCESS: Final = FileEvent.FILE_ACCESS
+FILE_MODIFIED: Final = FileEvent.FILE_MODIFIED
+FILE_ATTRIB: Final = FileEvent.FILE_ATTRIB
+FILE_TRUNC: Final = FileEvent.FILE_TRUNC
+FILE_NOFOLLOW: Final = FileEvent.FILE_NOFOLLOW
+FILE_DELETE: Final = FileEvent.FILE_DELETE
+FILE_RENAME_TO: Final = FileEvent.FILE_RENAME_TO
+FILE_RENAME_FROM: Final = FileEvent.FILE_RENAME_FROM
+UNMOUNTED: Final = FileEvent.UNMOUNTED
+MOUNTEDOVER: Final = FileEvent.MOUNTEDOVER
+FILE_EXCEPTION: Final = FileEvent.FILE_EXCEPTION
+
+FILE_REQUEST: Final = 0x1010_0007
+"""The bits that may be asked for (R011)."""
+
+FILE_NAMES: Final = {bit.value: bit.name or "" for bit in FileEvent}
 
 PORT_MAX_LIST: Final = 8192
 """The most ports that one kernel call of port_sendn takes (R003); here a list may be longer."""

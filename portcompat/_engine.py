@@ -10,10 +10,11 @@ from portcompat._constants import (
     PORT_SOURCE_ALERT,
     PORT_SOURCE_USER,
 )
-from portcompat._events import PortEvent
+from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
+from portcompat._files import Files, never_watched
 from portcompat._turns import NEVER, Turns, Waiter
-from portcompat.abc import Backend, Driver
+from portcompat.abc import Backend, Driver, FileWatcherChoice, file_features
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that
 # always has messages must not starve its descriptors.
@@ -29,9 +30,12 @@ class Engine(Turns, Backend):
     change, and ends with `_catch_up`, which serves those whom the change lets go on.
     """
 
-    def __init__(self, driver: Driver, max_events: int) -> None:
+    def __init__(
+        self, driver: Driver, max_events: int, choose_watcher: FileWatcherChoice | None = None
+    ) -> None:
         super().__init__(driver, max_events)
         self.clocks = driver.clocks
+        self._choose_watcher = choose_watcher
         self.features = driver.features
         self.mode = driver.mode
 
@@ -76,6 +80,69 @@ class Engine(Turns, Backend):
                 self._busy = False
                 self._catch_up()
         del dropped
+
+    def associate_file(
+        self,
+        object: FileObject,
+        path: bytes,
+        stamps: tuple[int, int, int],
+        events: int,
+        user: object,
+    ) -> None:
+        if self._unseen and self._in_driver and self._inbox:
+            self._call_leader()  # as in `associate`
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            self._busy = True
+            self._quiet = -1
+            try:
+                if self._files is None:
+                    self._watch_files()
+                assert self._files is not None
+                if self._inbox and not (self._unseen and self._in_driver):
+                    self._queue.settle()
+                make_room = self._associations.drop_closed
+                replaced = self._files.associate(object, path, stamps, events, user, make_room)
+                self._unseen = True
+            finally:
+                self._busy = False
+                self._catch_up()
+        del replaced
+
+    def _watch_files(self) -> None:
+        """In the lock: the port is about to watch its first file."""
+        if self._choose_watcher is None:
+            raise OSError(errno.ENOTSUP, "this port has no file watcher")
+        files = Files(self._queue, self._choose_watcher()())
+        try:
+            self._associations.watch_files(files)
+        except BaseException:
+            files.watcher.close()
+            raise
+        self._files = files
+
+    def dissociate_file(self, object: FileObject) -> None:
+        with self._lock:
+            if self._busy or self.closed:
+                self._refuse()
+            if self._files is None:
+                raise never_watched()
+            self._busy = True
+            try:
+                dropped = self._files.dissociate(object)
+            finally:
+                self._busy = False
+                self._catch_up()
+        del dropped
+
+    def file_features(self) -> frozenset[str]:
+        if self._choose_watcher is None:
+            return frozenset()
+        try:
+            return file_features(self._choose_watcher().bits)
+        except OSError:
+            return frozenset()
 
     def send(self, events: int, user: object) -> None:
         event = _new(PortEvent, (PORT_SOURCE_USER, 0, events, user))
@@ -290,7 +357,12 @@ class Engine(Turns, Backend):
         looked = self._in_driver or not self._associations.active
         if not looked:
             self._unlooked += 1
-            if self._unseen or self._unlooked >= _LOOK_EVERY or len(queue) < want:
+            if (
+                self._unseen
+                or self._unlooked >= _LOOK_EVERY
+                or len(queue) < want
+                or self._files is not None  # an exception takes back what is queued (R230)
+            ):
                 self._look()
                 looked = True
         if wait:
@@ -318,7 +390,7 @@ class Engine(Turns, Backend):
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
-            if len(ready) <= limit:
+            if len(ready) <= limit and self._files is None:
                 return self._associations.collect(ready)
             self._associations.admit(ready, self._shown is not None)
             return self._queue.take(limit)
@@ -418,3 +490,5 @@ class Engine(Turns, Backend):
             self._quiet = -1
             self._plain = False
             self._driver.close()
+            if self._files is not None:
+                self._files.watcher.close()

@@ -14,7 +14,7 @@ from typing import Any, Literal, SupportsFloat, SupportsIndex, overload
 
 from portcompat._checks import as_int
 from portcompat._constants import EBADFD, PORT_SOURCE_FD, PORT_SOURCE_FILE
-from portcompat._events import PortEvent, PortTimeout
+from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._port import Port
 
 Timeout = SupportsFloat | SupportsIndex | None
@@ -77,19 +77,23 @@ def port_close(port: int) -> None:
 
 
 def port_associate(
-    port: int, source: SupportsIndex, object: int, events: SupportsIndex, user: Any = None
+    port: int,
+    source: SupportsIndex,
+    object: int | FileObject,
+    events: SupportsIndex,
+    user: Any = None,
 ) -> None:
-    """`Port.associate` (port_associate(3C), R052). OSError EINVAL for a source that cannot be
-    associated (R089); ENOTSUP for PORT_SOURCE_FILE, which is not there yet."""
+    """`Port.associate` (port_associate(3C), R052): with PORT_SOURCE_FD a descriptor, with
+    PORT_SOURCE_FILE a FileObject. OSError EINVAL for a source that cannot be associated (R089)."""
     found = _port(port)
-    _check_source(source)
+    _check_source(source, object)
     found.associate(object, events, user)
 
 
-def port_dissociate(port: int, source: SupportsIndex, object: int) -> None:
+def port_dissociate(port: int, source: SupportsIndex, object: int | FileObject) -> None:
     """`Port.dissociate` (port_dissociate(3C), R053)."""
     found = _port(port)
-    _check_source(source)
+    _check_source(source, object)
     found.dissociate(object)
 
 
@@ -203,12 +207,18 @@ def _open_descriptors() -> list[int]:
         return []
 
 
-def _check_source(source: SupportsIndex) -> None:
+def _check_source(source: SupportsIndex, object: object) -> None:
     kind = as_int(source, "source")
     if kind == PORT_SOURCE_FILE:
-        raise OSError(errno.ENOTSUP, "portcompat has no file events yet")
-    if kind != PORT_SOURCE_FD:
-        raise OSError(errno.EINVAL, f"source {kind} cannot be associated: take PORT_SOURCE_FD")
+        if not isinstance(object, FileObject):
+            raise TypeError(f"object must be a FileObject, not {type(object).__name__}")
+    elif kind != PORT_SOURCE_FD:
+        raise OSError(
+            errno.EINVAL,
+            f"source {kind} cannot be associated: take PORT_SOURCE_FD or PORT_SOURCE_FILE",
+        )
+    elif isinstance(object, FileObject):
+        raise TypeError("a FileObject goes with PORT_SOURCE_FILE")
 
 
 def _renew_in_child() -> None:

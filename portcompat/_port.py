@@ -15,12 +15,14 @@ from portcompat._checks import (
     as_count,
     as_descriptor,
     as_int,
+    as_path,
     as_size,
+    as_stamp,
     as_timeout,
 )
 from portcompat._clocks import CLOCK_MONOTONIC
-from portcompat._constants import PORT_ALERT_SET
-from portcompat._events import PortEvent, PortTimeout
+from portcompat._constants import FILE_REQUEST, PORT_ALERT_SET
+from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._limits import limits
 from portcompat._timer_ids import ids
 from portcompat.abc import Mode
@@ -39,8 +41,10 @@ class Port:
 
     `backend`: a name of `available_backends()` or "package.module:Class"; None takes the one named
     by the environment's PORTCOMPAT_BACKEND, or else the best that is usable here. `max_events`:
-    how many slots the port has (R004), by default `limits.max_events`. Each descriptor that is
-    associated holds one, and each message that waits (R079).
+    how many slots the port has (R004), by default `limits.max_events`. Each descriptor and each
+    file that is associated holds one, and each message that waits (R079). `file_watcher`: what
+    tells of files, a name of `available_file_watchers()` or "package.module:Class"; None takes the
+    one named by PORTCOMPAT_FILE_WATCHER, or else the best that is usable here.
 
     Raises OSError EAGAIN when the process has too many ports (R005), EMFILE when descriptors run
     out (R068), ENOTSUP when the backend cannot work here, and ValueError for a name that is none.
@@ -52,14 +56,20 @@ class Port:
     __slots__ = ("__weakref__", "_backend", "_get", "_getn", "_max_events", "_name", "_send")
 
     def __init__(
-        self, backend: str | None = None, *, max_events: SupportsIndex | None = None
+        self,
+        backend: str | None = None,
+        *,
+        max_events: SupportsIndex | None = None,
+        file_watcher: str | None = None,
     ) -> None:
         if backend is not None and not isinstance(backend, str):
             raise TypeError(f"backend must be a name, not {type(backend).__name__}")
+        if file_watcher is not None and not isinstance(file_watcher, str):
+            raise TypeError(f"file_watcher must be a name, not {type(file_watcher).__name__}")
         slots = limits.max_events if max_events is None else as_count(max_events, "max_events")
         self._name = _registry.default_backend() if backend is None else backend
         self._max_events = slots
-        self._backend = _registry.create(self._name, slots)
+        self._backend = _registry.create(self._name, slots, file_watcher)
         self._send = self._backend.send
         self._get = self._backend.get
         self._getn = self._backend.getn
@@ -67,8 +77,10 @@ class Port:
 
     # Producing events
 
-    def associate(self, object: int | HasFileno, events: SupportsIndex, user: Any = None) -> None:
-        """Watch a descriptor, once (port_associate(3C), R089-R107).
+    def associate(
+        self, object: int | HasFileno | FileObject, events: SupportsIndex, user: Any = None
+    ) -> None:
+        """Watch a descriptor or a file, once (port_associate(3C), R089-R107, R199-R217).
 
         `object` is a descriptor or has a fileno(); `events` are poll(2) bits; `user` comes back
         with the event. One event follows when one of the bits holds, or POLLHUP or POLLERR; at
@@ -76,22 +88,59 @@ class Port:
         again before that replaces `events` and `user` and takes back an event that is queued.
         Regular files and directories are always ready.
 
+        With a `FileObject` it is the file of that name that is watched, and `events` are of
+        FILE_ACCESS, FILE_MODIFIED, FILE_ATTRIB and FILE_TRUNC; FILE_NOFOLLOW watches a symbolic
+        link itself. The event comes when one of these happens, at once if a stamp of the object
+        that is not 0 differs from the file's now. Exceptions (FILE_DELETE, FILE_RENAME_TO,
+        FILE_RENAME_FROM, UNMOUNTED, MOUNTEDOVER) are told in any case, and end the association.
+
         Raises OSError EBADFD when the descriptor is not open, EAGAIN when all slots are taken, and
-        what the facility has against the descriptor.
+        what the facility has against the descriptor. For a file EINVAL for other bits (R200), what
+        the system says of the path (R202), ENOTSUP when nothing of what is asked can be seen there
+        (`features`), and EAGAIN or EMFILE when a limit of the file watcher is reached.
         """
         # The usual arguments are let through without a call.
         if type(object) is not int or not 0 <= object <= _SMALL:
+            if isinstance(object, FileObject):
+                self._associate_file(object, events, user)
+                return
             object = self._descriptor(object)
         if type(events) is not int or not 0 <= events <= _SMALL:
             events = as_int(events, "events")
         self._backend.associate(object, events, user)
 
-    def dissociate(self, object: int | HasFileno) -> None:
-        """Watch a descriptor no longer; takes back its event (port_dissociate(3C), R118-R122).
+    def _associate_file(self, file: FileObject, events: SupportsIndex, user: object) -> None:
+        bits = as_int(events, "events")
+        if bits & ~FILE_REQUEST:
+            self._backend.require_open()
+            raise OSError(
+                errno.EINVAL,
+                f"events {bits:#x} must be of FILE_ACCESS, FILE_MODIFIED, FILE_ATTRIB, FILE_TRUNC "
+                "and FILE_NOFOLLOW",
+            )
+        try:
+            path = as_path(file.name)
+        except OSError:
+            self._backend.require_open()
+            raise
+        stamps = (
+            as_stamp(file.atime, "atime"),
+            as_stamp(file.mtime, "mtime"),
+            as_stamp(file.ctime, "ctime"),
+        )
+        self._backend.associate_file(file, path, stamps, bits, user)
+
+    def dissociate(self, object: int | HasFileno | FileObject) -> None:
+        """Watch a descriptor or a file no longer; takes back its event (port_dissociate(3C),
+        R118-R122, R234, R235).
 
         Raises OSError ENOENT when it is not associated, which includes that its event has been
-        retrieved, and EBADFD when it is not open.
+        retrieved, and EBADFD when the descriptor is not open; for a file EINVAL when the port never
+        watched one.
         """
+        if isinstance(object, FileObject):
+            self._backend.dissociate_file(object)
+            return
         self._backend.dissociate(self._descriptor(object))
 
     def send(self, events: SupportsIndex, user: Any = None) -> None:
@@ -220,8 +269,9 @@ class Port:
 
     @property
     def features(self) -> frozenset[str]:
-        """What the backend can do beyond the least that each can."""
-        return self._backend.features
+        """What the backend can do beyond the least that each can, and which FILE_* bits the file
+        watcher can see ("file-modified" and so on)."""
+        return self._backend.features | self._backend.file_features()
 
     @property
     def max_events(self) -> int:

@@ -1,4 +1,4 @@
-"""The backends, best first, and how one is chosen."""
+"""The backends and the file watchers, best first, and how one is chosen."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from portcompat._engine import Engine
 from portcompat._limits import limits
-from portcompat.abc import Backend, Driver, Mode
+from portcompat.abc import Backend, Driver, FileWatcher, FileWatcherChoice, Mode, file_features
 
 # Each is usable if one can be made. The order is that of preference.
 TABLE: Final = {
@@ -16,7 +16,14 @@ TABLE: Final = {
     "select": "portcompat.backends.poll:SelectDriver",
 }
 
+FILE_WATCHERS: Final = {
+    "inotify": "portcompat.backends.inotify:InotifyWatcher",
+    "kqueue": "portcompat.backends.kqueue:VnodeWatcher",
+    "stat": "portcompat.backends.statpoll:StatWatcher",
+}
+
 ENVIRONMENT: Final = "PORTCOMPAT_BACKEND"
+WATCHER_ENVIRONMENT: Final = "PORTCOMPAT_FILE_WATCHER"
 ENTRY_POINTS: Final = "portcompat.backends"
 
 
@@ -82,20 +89,103 @@ def default_backend() -> str:
 _usable: Final[set[str]] = set()  # names that have been made once
 
 
-def create(name: str, max_events: int) -> Backend:
-    """Make a port of the backend `name`.
+class FileWatcherInfo(NamedTuple):
+    """What `available_file_watchers` says of a file watcher.
+
+    `usable`: whether it works here; if not, `reason` says why. `features`: which FILE_* bits it can
+    see. `default`: whether `Port()` takes it now.
+    """
+
+    usable: bool
+    reason: str
+    features: frozenset[str]
+    default: bool
+
+
+def available_file_watchers() -> dict[str, FileWatcherInfo]:
+    """Every file watcher that portcompat knows by name, best first, and whether it works here."""
+    found: dict[str, FileWatcherInfo] = {}
+    default = os.environ.get(WATCHER_ENVIRONMENT, "")
+    for name in FILE_WATCHERS:
+        try:
+            kind = load_watcher(name)
+            kind().close()
+        except (ImportError, OSError, ValueError) as error:
+            found[name] = FileWatcherInfo(False, _reason(error), frozenset(), False)
+        else:
+            default = default or name
+            found[name] = FileWatcherInfo(True, "", file_features(kind.bits), name == default)
+    return found
+
+
+def choose_watcher(name: str | None) -> FileWatcherChoice:
+    """What `Port(file_watcher=name)` takes when it needs one.
+
+    None is PORTCOMPAT_FILE_WATCHER, or the best that is usable, which is found out at the call of
+    what is returned. Raises ValueError for a name that nobody knows, OSError ENOTSUP for one that
+    cannot work here.
+    """
+    chosen = (os.environ.get(WATCHER_ENVIRONMENT) or None) if name is None else name
+    if chosen is None:
+        return _best_watcher
+    try:
+        kind = load_watcher(chosen)
+    except ImportError as error:
+        raise OSError(
+            errno.ENOTSUP, f"file watcher {chosen!r} is not usable here: {_reason(error)}"
+        ) from error
+    return lambda: kind
+
+
+def load_watcher(name: str) -> type[FileWatcher]:
+    place = FILE_WATCHERS.get(name) or (name if ":" in name else None)
+    if place is None:
+        known = ", ".join(FILE_WATCHERS)
+        raise ValueError(
+            f"no file watcher is called {name!r}: take {known}, or 'package.module:Class'"
+        )
+    kind = _find("file watcher", name, place)
+    if not (isinstance(kind, type) and issubclass(kind, FileWatcher)):
+        raise ValueError(f"file watcher {name!r} is no FileWatcher of portcompat.abc")
+    return kind
+
+
+def _best_watcher() -> type[FileWatcher]:
+    """Raises OSError ENOTSUP when none is usable, EMFILE when instances or descriptors run out."""
+    reasons = []
+    for name in FILE_WATCHERS:
+        try:
+            kind = load_watcher(name)
+            if name not in _usable_watchers:
+                kind().close()
+        except (ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # that says nothing about the watcher
+            reasons.append(f"{name}: {_reason(error)}")
+        else:
+            _usable_watchers.add(name)
+            return kind
+    raise OSError(errno.ENOTSUP, f"no file watcher is usable here ({'; '.join(reasons)})")
+
+
+_usable_watchers: Final[set[str]] = set()  # names that have been made once
+
+
+def create(name: str, max_events: int, file_watcher: str | None = None) -> Backend:
+    """Make a port of the backend `name`, that watches files by `file_watcher`.
 
     Raises ValueError for a name that nobody knows, OSError ENOTSUP for one that cannot work here,
     EAGAIN when the process has all the ports that `limits.max_ports` allows (R005, R068), and
     EMFILE when descriptors run out.
     """
+    watcher = choose_watcher(file_watcher)
     if not limits.admit_port():
         raise OSError(
             errno.EAGAIN,
             f"the process has its {limits.max_ports} ports: close some, or raise limits.max_ports",
         )
     try:
-        return _make(_load(name), max_events)
+        return _make(_load(name), max_events, watcher)
     except ImportError as error:
         limits.dismiss_port()
         raise OSError(
@@ -106,10 +196,14 @@ def create(name: str, max_events: int) -> Backend:
         raise
 
 
-def _make(kind: type[Backend] | type[Driver], max_events: int) -> Backend:
+def _make(
+    kind: type[Backend] | type[Driver],
+    max_events: int,
+    watcher: FileWatcherChoice = _best_watcher,
+) -> Backend:
     if issubclass(kind, Backend):
         return kind(max_events)
-    return Engine(kind(), max_events)
+    return Engine(kind(), max_events, watcher)
 
 
 def _load(name: str) -> type[Backend] | type[Driver]:
@@ -117,14 +211,20 @@ def _load(name: str) -> type[Backend] | type[Driver]:
     if place is None:
         known = ", ".join(TABLE)
         raise ValueError(f"no backend is called {name!r}: take {known}, or 'package.module:Class'")
-    module, _, attribute = place.partition(":")
-    try:
-        kind = getattr(import_module(module), attribute)
-    except (AttributeError, TypeError):
-        raise ValueError(f"backend {name!r}: module {module} has no {attribute!r}") from None
+    kind = _find("backend", name, place)
     if not (isinstance(kind, type) and issubclass(kind, Backend | Driver)):
         raise ValueError(f"backend {name!r} is neither a Backend nor a Driver of portcompat.abc")
     return kind
+
+
+def _find(what: str, name: str, place: str) -> object:
+    """What is called "package.module:Class"."""
+    module, _, attribute = place.partition(":")
+    try:
+        found: object = getattr(import_module(module), attribute)
+    except (AttributeError, TypeError):
+        raise ValueError(f"{what} {name!r}: module {module} has no {attribute!r}") from None
+    return found
 
 
 def _entry_point(name: str) -> str | None:

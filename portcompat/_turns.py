@@ -12,6 +12,7 @@ from portcompat._associations import Associations
 from portcompat._clocks import CLOCK_MONOTONIC
 from portcompat._events import PortEvent
 from portcompat._expirations import Expirations
+from portcompat._files import Files
 from portcompat._queue import EventQueue
 from portcompat.abc import Driver
 
@@ -91,6 +92,7 @@ class Turns:
         self._associations = Associations(driver, self._queue, self._look)
         self._expirations = Expirations(driver, self._queue)
         self._timed = False  # whether a timer may expire
+        self._files: Files | None = None  # once the port has watched one
         self._unseen = False
         self._unlooked = 0  # retrievals since the last look
         self._alert: PortEvent | None = None
@@ -187,7 +189,7 @@ class Turns:
         self._unseen = False
         self._unlooked = 0
         self._in_driver = True
-        if self._shown is not None:
+        if self._shown is not None or self._files is not None:
             return False
         self._alone = True
         self._calm = 0 if self._queue.room > 0 else -1
@@ -379,6 +381,8 @@ class Turns:
         """Close it unless somebody is in it; whoever comes out of it sees to that again."""
         if self._leader is None and not self._wakers:
             self._driver.close()
+            if self._files is not None:
+                self._files.watcher.close()
 
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""
@@ -452,7 +456,12 @@ class Turns:
         """
         queue = self._queue
         if not (
-            self._ring or self._call_due or queue.declined or self._shown is not None or self.closed
+            self._ring
+            or self._call_due
+            or queue.declined
+            or self._shown is not None
+            or self._files is not None
+            or self.closed
         ):
             # The usual case, nobody to serve: what `_arrange` would do in full.
             self._calm = -1 if self._unseen else queue.room
@@ -467,6 +476,8 @@ class Turns:
             self._busy = True
             try:
                 self._again = False
+                if self._files is not None and self._files.due and not self.closed:
+                    self._files.collect()
                 if queue.declined:
                     self._associations.drop_declined()
                 if not self.closed:

@@ -1,19 +1,24 @@
-"""The contracts: what a port needs of a backend, and an engine of a driver.
+"""The contracts: what a port needs of a backend, and an engine of a driver and a file watcher.
 
 There are two because two things are true. illumos *is* the event port: a `Backend` over it passes
 every call on. Everybody else has readiness: a `Driver` tells which descriptors are ready, and
-`portcompat._engine.Engine` makes a Backend of it.
+`portcompat._engine.Engine` makes a Backend of it. File events come from a `FileWatcher`, which is
+one more descriptor for the driver.
 
-Both are made without arguments, and whether one is usable is settled by making it: a constructor
+All are made without arguments, and whether one is usable is settled by making it: a constructor
 that cannot work here raises OSError or ImportError, and its message is what people are shown.
 """
 
+import errno
 from _thread import LockType
 from abc import ABC, abstractmethod
-from typing import Final, Literal
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
 
 from portcompat import _clocks
-from portcompat._events import PortEvent
+from portcompat._constants import FILE_NAMES
+from portcompat._events import FileObject, PortEvent
 
 Mode = Literal["native", "emulated", "loopback"]
 
@@ -94,6 +99,29 @@ class Backend(ABC):
     @abstractmethod
     def dissociate(self, fd: int) -> None:
         """Drop the association of `fd` and what it has queued (R118-R122)."""
+
+    def associate_file(
+        self,
+        object: FileObject,
+        path: bytes,
+        stamps: tuple[int, int, int],
+        events: int,
+        user: object,
+    ) -> None:
+        """Watch the file `path` once for `events`, among them FILE_NOFOLLOW (R199-R217).
+
+        `stamps` are atime, mtime and ctime in nanoseconds, 0 if not known. `object` is what the
+        association is known by.
+        """
+        raise OSError(errno.ENOTSUP, "this backend has no file events")
+
+    def dissociate_file(self, object: FileObject) -> None:
+        """Drop the association of `object` and what it has queued (R234, R235)."""
+        raise OSError(errno.ENOTSUP, "this backend has no file events")
+
+    def file_features(self) -> frozenset[str]:
+        """Which FILE_* bits it can see, by the names of `file_features`."""
+        return frozenset()
 
     @abstractmethod
     def send(self, events: int, user: object) -> None:
@@ -245,3 +273,82 @@ class Driver(ABC):
 
 class Renumbered(Exception):
     """A descriptor number has come to mean another open file (R115)."""
+
+
+class FileStatus(NamedTuple):
+    """What a watcher and the engine know of a file, as os.stat tells it."""
+
+    dev: int
+    ino: int
+    mode: int
+    nlink: int
+    size: int
+    atime: int  # nanoseconds, as are the next two
+    mtime: int
+    ctime: int
+
+
+class FileWatcher(ABC):
+    """A facility that tells what happens to files: itself one descriptor, that a driver arms.
+
+    The engine calls it under its lock: no two calls at once. It is made when a port watches its
+    first file. One that cannot work here raises OSError or ImportError when it is made.
+
+    A *token* is the engine's name for one life of an association, an int that is never used again.
+    Of the bits that were asked for one report is made, and from then on the watch is there for
+    exceptions only (R214, R230). An exception is reported once, alone, and ends the watch. All
+    bits are illumos' (`FILE_MODIFIED` and so on).
+    """
+
+    bits: int
+    """The FILE_* bits that it can see: of those to ask for, and of the exceptions."""
+
+    @abstractmethod
+    def watch(self, token: int, path: bytes, follow: bool, bits: int) -> FileStatus:
+        """Watch the file that the absolute `path` names now, and that name of it.
+
+        With `follow` False a symbolic link is watched itself. Returns how the file is now. What
+        happens before that does not show in a report of `token`, and what happens later does; so
+        the caller compares the status with the stamps that it knows, and nothing slips through.
+
+        What this comes across that is about other tokens, the next `read` tells: it is to be
+        called after this, also after an error.
+
+        Raises OSError: what the system says of the path (R202); ENOTSUP for a file whose changes
+        cannot be seen (R204); EAGAIN, with a message that says how to raise it, when a limit of the
+        facility is reached. Nothing is watched then.
+        """
+
+    @abstractmethod
+    def unwatch(self, token: int) -> None:
+        """Forget `token`. One that is unknown is no error."""
+
+    @abstractmethod
+    def read(self, reports: deque[tuple[int, int]]) -> None:
+        """Append the (token, bits) of what has happened, in that order, and do not wait.
+
+        `fileno` is readable no longer than there is something to read. When a signal handler
+        raises in here, the next call tells the rest; telling something twice is allowed then. When
+        the facility has lost something, every watch is looked at anew: nothing is lost in silence.
+        """
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to `read`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back every descriptor. Again: no effect.
+
+        In a fork child, too, where the parent's watches must not notice.
+        """
+
+
+def file_features(bits: int) -> frozenset[str]:
+    """The features that say which FILE_* bits can be seen: "file-modified", "unmounted", ..."""
+    return frozenset(
+        name.lower().replace("_", "-") for bit, name in FILE_NAMES.items() if bits & bit
+    )
+
+
+FileWatcherChoice = Callable[[], type[FileWatcher]]

@@ -23,6 +23,7 @@ _MARKS = (
     "deadline(seconds): the test fails, with the stacks of all threads, if it takes longer",
 )
 _backends_key = pytest.StashKey[list[str]]()
+_watchers_key = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,16 +90,30 @@ def backends_under_test(config: pytest.Config) -> list[str]:
     return config.stash[_backends_key]
 
 
+def watchers_under_test(config: pytest.Config) -> list[str]:
+    """The file watchers that are usable with one of the backends under test."""
+    if _watchers_key not in config.stash:
+        from portcompat.conformance._backends import watchers_of
+
+        found = [watchers_of(name) for name in backends_under_test(config)]
+        config.stash[_watchers_key] = list(dict.fromkeys(name for each in found for name in each))
+    return config.stash[_watchers_key]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "backend" in metafunc.fixturenames and _is_ours(metafunc):
+    if _is_ours(metafunc, "backend"):
         names = backends_under_test(metafunc.config)
         metafunc.parametrize("backend", names, indirect=True, scope="session")
+    if _is_ours(metafunc, "file_watcher"):
+        names = watchers_under_test(metafunc.config)
+        metafunc.parametrize("file_watcher", names, indirect=True)
 
 
-def _is_ours(metafunc: pytest.Metafunc) -> bool:
-    """Whether `backend` is the fixture below, and not one that the test's project has."""
-    definitions = metafunc._arg2fixturedefs.get("backend", ())
-    return bool(definitions) and definitions[-1].func.__module__ == __name__
+def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether the test uses the fixture `name` below, and not one that its project has."""
+    definitions = metafunc._arg2fixturedefs.get(name, ())
+    used = name in metafunc.fixturenames
+    return used and bool(definitions) and definitions[-1].func.__module__ == __name__
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -119,6 +134,18 @@ def is_concerned(item: pytest.Item) -> bool:
 def backend(request: pytest.FixtureRequest) -> str:
     """The name of the backend under test; the test runs once for each."""
     name: str = request.param
+    return name
+
+
+@pytest.fixture
+def file_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the file watcher under test, which every port has that is made now.
+
+    One that polls looks often: PORTCOMPAT_STAT_INTERVAL is some milliseconds.
+    """
+    name: str = request.param
+    monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", name)
+    monkeypatch.setenv("PORTCOMPAT_STAT_INTERVAL", "0.002")
     return name
 
 

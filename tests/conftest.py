@@ -1,9 +1,13 @@
-"""Fixtures that several modules of these tests share."""
+"""Fixtures that several modules of these tests share; files to watch are the suite's."""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+from portcompat.conformance.conftest import file, happened
+
+__all__ = ["file", "happened", "switching"]
 
 
 @pytest.fixture

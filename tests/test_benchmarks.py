@@ -19,6 +19,8 @@ def test_both_sides_of_a_comparison_run(
 ) -> None:
     if comparison.only not in (None, "", backend):
         pytest.skip(f"a comparison for {comparison.only} only")
+    if comparison.needs is not None:
+        pytest.importorskip(comparison.needs)
     monkeypatch.setattr(descriptors, "MANY", 50)
     monkeypatch.setattr(timers, "MANY", 50)
     monkeypatch.setattr(timers, "COUNT", 50)

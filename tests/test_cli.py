@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portcompat import available_backends, limits
+from portcompat import available_backends, available_file_watchers, limits
 from portcompat.cli import main
 from portcompat.conformance._rules import checked_by, load_rules
 
@@ -130,10 +130,14 @@ class TestInfo:
             assert found["backends"][name]["features"] == sorted(info.features)
             assert (found["default"] == name) == info.default
 
-    def test_it_shows_each_backend(self, ask: Ask) -> None:
+        for name, watcher in available_file_watchers().items():
+            assert found["file_watchers"][name]["usable"] == watcher.usable
+            assert found["file_watchers"][name]["features"] == sorted(watcher.features)
+
+    def test_it_shows_each_backend_and_each_file_watcher(self, ask: Ask) -> None:
         said = ask("info")
         assert said.code == 0
-        for name in available_backends():
+        for name in (*available_backends(), *available_file_watchers()):
             assert f" {name} " in said.out
 
 

@@ -23,12 +23,15 @@ FOLDERS["conformance"] = "portcompat/conformance"
 
 PUBLIC = """
     EBADFD ETIME
+    FILE_ACCESS FILE_ATTRIB FILE_DELETE FILE_EXCEPTION FILE_MODIFIED FILE_NOFOLLOW FILE_RENAME_FROM
+    FILE_RENAME_TO FILE_TRUNC MOUNTEDOVER UNMOUNTED
     POLLERR POLLHUP POLLIN POLLNVAL POLLOUT POLLPRI POLLRDBAND POLLRDHUP POLLRDNORM POLLWRBAND
     POLLWRNORM
     PORT_ALERT_INVALID PORT_ALERT_SET PORT_ALERT_UPDATE PORT_MAX_LIST
     PORT_SOURCE_AIO PORT_SOURCE_ALERT PORT_SOURCE_FD PORT_SOURCE_FILE PORT_SOURCE_MQ
     PORT_SOURCE_TIMER PORT_SOURCE_USER SIGEV_NONE SIGEV_PORT SIGEV_SIGNAL SIGEV_THREAD
-    BackendInfo Port PortEvent PortTimeout available_backends limits sendn
+    BackendInfo FileObject FileWatcherInfo Port PortEvent PortTimeout available_backends
+    available_file_watchers limits sendn
     port_alert port_associate port_close port_create port_dissociate port_get port_getn port_send
     port_sendn
     """

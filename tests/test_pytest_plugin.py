@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import portcompat
-from portcompat import available_backends
+from portcompat import available_backends, available_file_watchers
 from portcompat.conformance import _deviations, _session
 
 pytest_plugins = ["pytester"]
@@ -93,6 +93,39 @@ class TestBackends:
         pytester.syspathinsert()
         module = "def test_a(port): assert port.backend == 'theirs:Theirs'"
         run(module, "--port-backend=theirs:Theirs").assert_outcomes(passed=1)
+
+    def test_a_test_of_files_runs_once_for_each_watcher(self, run: Run) -> None:
+        usable = [name for name, info in available_file_watchers().items() if info.usable]
+        module = """
+            import os
+
+            def test_a(backend, file_watcher):
+                assert os.environ["PORTCOMPAT_FILE_WATCHER"] == file_watcher
+            """
+        result = run(module, "-v", "--port-backend=select", "--port-backend=poll")
+        result.assert_outcomes(passed=2 * len(usable))
+        result.stdout.fnmatch_lines(
+            [f"*::test_a[[]{name}-{watcher}]*" for name in ("select", "poll") for watcher in usable]
+        )
+
+    def test_the_watcher_that_the_environment_names_is_the_only_one(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", "stat")
+        run("def test_a(file_watcher): assert file_watcher == 'stat'").assert_outcomes(passed=1)
+
+    def test_a_watcher_fixture_of_the_project_is_left_alone(self, run: Run) -> None:
+        module = """
+            import pytest
+
+            @pytest.fixture
+            def file_watcher():
+                return "their own"
+
+            def test_a(file_watcher):
+                assert file_watcher == "their own"
+            """
+        run(module).assert_outcomes(passed=1)
 
     def test_a_backend_fixture_of_the_project_is_left_alone(self, run: Run) -> None:
         module = """
@@ -278,9 +311,9 @@ class TestDeviations:
             monkeypatch.setattr(module, "SUITE", pytester.path)
         monkeypatch.syspath_prepend(pytester.path)
 
-        def run_suite(rows: str, *options: str) -> pytest.RunResult:
+        def run_suite(rows: str, *options: str, suite: str = self.SUITE) -> pytest.RunResult:
             (pytester.path / "deviations.toml").write_text(textwrap.dedent(rows))
-            return run(self.SUITE, "--port-backend=select", "-rxf", *options)
+            return run(suite, "--port-backend=select", "-rxf", *options)
 
         return run_suite
 
@@ -289,6 +322,28 @@ class TestDeviations:
         result = run_suite(row("test_fails", "R001", whose), "-k", "fails")
         result.assert_outcomes(xfailed=1, deselected=3)
         result.stdout.fnmatch_lines(["XFAIL*the kernel cannot"])
+
+    @pytest.mark.parametrize(
+        ("watcher", "outcomes"),
+        [("*", {"xfailed": 1}), ("stat", {"xfailed": 1}), ("inotify", {"failed": 1})],
+    )
+    def test_a_difference_may_be_that_of_a_watcher(
+        self,
+        run_suite: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        watcher: str,
+        outcomes: dict[str, int],
+    ) -> None:
+        monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", "stat")
+        suite = """
+            from portcompat.conformance import rule
+
+            @rule("R001")
+            def test_fails(port, file_watcher):
+                assert False
+            """
+        rows = row("test_fails", "R001") + f'watcher = "{watcher}"'
+        run_suite(rows, "-k", "fails", suite=suite).assert_outcomes(**outcomes)
 
     def test_that_of_another_backend_is_not(self, run_suite: Run) -> None:
         result = run_suite(row("test_fails", "R001", "poll"), "-k", "fails")
@@ -316,6 +371,7 @@ class TestDeviations:
             (row("test_gone", "R001"), "*test_gone on select is about no test*"),
             (row("test_cannot_be_asked", "R005"), "*is about no test that runs there*"),
             (row("test_fails", "R003"), "*the test does not check R003"),
+            (row("test_fails", "R001") + "watcher = 1", "*row 1 needs 'watcher', a str"),
             ("[[deviation]]\nbackend = 'select'", "*row 1 needs 'test', a str"),
             (row("test_fails", "R001") + "why = 1", "*row 1 has an unknown key 'why'"),
             ("[deviations]", "*may have [[][[]deviation]] tables only"),

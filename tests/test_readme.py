@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import portcompat
+from portcompat._registry import load_watcher
+from portcompat.abc import file_features
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +50,25 @@ def test_the_table_shows_every_backend_with_its_features() -> None:
             for cell, info in zip(cells, backends.values(), strict=True):
                 if info.usable and not cell.startswith("where"):
                     assert cell.startswith("yes") == (match[1] in info.features), (what, cell)
+
+
+def test_the_table_of_file_bits_is_what_the_watchers_say() -> None:
+    lines = README.partition("## Files")[2].partition("## Threads")[0].splitlines()
+    header, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("|") and not line.startswith("|---")
+    ]
+    names = [name.strip("`") for name in header[1:]]
+    assert names == list(portcompat.available_file_watchers())
+    bits = {name: file_features(load_watcher(name).bits) for name in names}
+    seen = set()
+    for what, *cells in rows:
+        if match := re.search(r"\(`([a-z-]+)`\)", what):
+            seen.add(match[1])
+            for cell, name in zip(cells, names, strict=True):
+                assert cell.startswith("yes") == (match[1] in bits[name]), (what, name)
+    assert seen == frozenset().union(*bits.values())
 
 
 def test_the_commands_name_extras_and_a_command_that_exist() -> None:

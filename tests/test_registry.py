@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from portcompat import Port, _registry, available_backends, limits
+from portcompat import (
+    FILE_MODIFIED,
+    FileObject,
+    Port,
+    _registry,
+    available_backends,
+    available_file_watchers,
+    limits,
+)
 from portcompat.abc import Driver
+from portcompat.backends.statpoll import StatWatcher
 from tests.scripted import ScriptedDriver
 
 CHECKOUT = Path(__file__).parent.parent
@@ -78,7 +87,7 @@ def test_a_class_of_somebody_else_is_named_by_its_place() -> None:
     with Port("tests.scripted:ScriptedDriver") as port:
         port.send(1)
         assert port.get().events == 1
-        assert port.features == ScriptedDriver.features
+        assert port.features >= ScriptedDriver.features
 
 
 def test_an_entry_point_names_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,3 +151,78 @@ def test_every_driver_has_the_methods_in_the_order_of_the_contract() -> None:
         for base in kind.__mro__:
             own = [name for name in vars(base) if name in order]
             assert own == sorted(own, key=order.index), base
+
+
+class UnusableWatcher(StatWatcher):
+    def __init__(self) -> None:
+        raise OSError(errno.ENOSYS, "not on this machine")
+
+
+class ExhaustedWatcher(StatWatcher):
+    def __init__(self) -> None:
+        raise OSError(errno.EMFILE, "none is left")
+
+
+class TestFileWatchers:
+    @pytest.fixture(autouse=True)
+    def nothing_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PORTCOMPAT_FILE_WATCHER", raising=False)
+        monkeypatch.setattr(_registry, "_usable_watchers", set())
+
+    @pytest.fixture
+    def table(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+        table = {
+            "missing": "portcompat.backends.nowhere:Watcher",
+            "broken": f"{__name__}:UnusableWatcher",
+            "good": "portcompat.backends.statpoll:StatWatcher",
+        }
+        monkeypatch.setattr(_registry, "FILE_WATCHERS", table)
+        return table
+
+    def test_the_best_that_is_usable_is_the_default(self, table: dict[str, str]) -> None:
+        assert _registry.choose_watcher(None)() is StatWatcher
+        found = available_file_watchers()
+        assert [info.usable for info in found.values()] == [False, False, True]
+        assert [info.default for info in found.values()] == [False, False, True]
+        assert "nowhere" in found["missing"].reason
+        assert found["broken"].reason == "not on this machine"
+
+    def test_the_environment_goes_before_the_best(
+        self, table: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", "broken")
+        assert _registry.choose_watcher(None)() is UnusableWatcher
+        assert _registry.choose_watcher("good")() is StatWatcher
+        monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", "")
+        assert _registry.choose_watcher(None)() is StatWatcher
+
+    def test_one_that_has_run_out_is_not_passed_over(self, table: dict[str, str]) -> None:
+        table["broken"] = f"{__name__}:ExhaustedWatcher"
+        with pytest.raises(OSError) as error:
+            _registry.choose_watcher(None)()
+        assert error.value.errno == errno.EMFILE
+
+    def test_none_at_all_says_why(self, table: dict[str, str], tmp_path: Path) -> None:
+        del table["good"]
+        with pytest.raises(OSError, match="not on this machine") as error:
+            _registry.choose_watcher(None)()
+        assert error.value.errno == errno.ENOTSUP
+        with Port() as port:
+            assert not [feature for feature in port.features if feature.startswith("file-")]
+            with pytest.raises(OSError) as error:
+                port.associate(FileObject(tmp_path), FILE_MODIFIED)
+            assert error.value.errno == errno.ENOTSUP
+            port.send(1)
+            assert port.get(0).events == 1
+
+    def test_a_name_that_cannot_work_here_is_enotsup(self, table: dict[str, str]) -> None:
+        with pytest.raises(OSError, match="missing") as error:
+            Port(file_watcher="missing")
+        assert error.value.errno == errno.ENOTSUP
+        assert limits.ports == 0
+
+    @pytest.mark.parametrize("name", ["nobody", "", "os:path", "os:nothing"])
+    def test_a_name_that_is_none_is_a_value_error(self, name: str) -> None:
+        with pytest.raises(ValueError, match="file watcher"):
+            Port(file_watcher=name)
+        assert limits.ports == 0

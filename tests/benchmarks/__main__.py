@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for backend in ([""] if comparison.only == "" else chosen)
         if comparison.only in (None, backend)
         if _mentions(comparison, options.only)
+        if comparison.needs is None or find_spec(comparison.needs) is not None
     ]
     if not work:
         parser.error(f"no comparison mentions {', '.join(options.only)}")

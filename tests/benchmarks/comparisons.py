@@ -1,6 +1,6 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import descriptors, imports, messages, threads, timers
+from tests.benchmarks import descriptors, files, imports, messages, threads, timers
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -80,6 +80,36 @@ ALL = (
         None,
         timers.lateness_and_timerfd,
         only="epoll",
+    ),
+    Comparison(
+        "write a file, get",
+        "inotify by hand, write, read",
+        None,
+        files.against_inotify,
+        only="epoll",
+    ),
+    Comparison(
+        "the same, look, associate",
+        "inotify by hand, write, read",
+        None,
+        files.cycle_against_inotify,
+        only="epoll",
+    ),
+    Comparison(
+        "write a file, get",
+        "watchdog, write, queue.get",
+        1.0,
+        files.against_watchdog,
+        only="epoll",
+        needs="watchdog",
+    ),
+    Comparison(
+        "write a file, get",
+        "watchfiles, write, watch",
+        1.0,
+        files.against_watchfiles,
+        only="epoll",
+        needs="watchfiles",
     ),
     Comparison("import portcompat", "import asyncio", 1 / 2, imports.against_asyncio, only=""),
 )

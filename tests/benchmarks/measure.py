@@ -20,6 +20,7 @@ class Comparison(NamedTuple):
     `timers` makes both, for a backend. The ratio of their times should be at most `target`. One
     loop of a timer does `inner` of what is counted. `only` is the backend that the peer belongs
     to: its own facility by hand, or "" for what has nothing to do with backends; None: any.
+    `needs` is a module without which there is nothing to compare with.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Comparison(NamedTuple):
     timers: Callable[[str], AbstractContextManager[Timers]]
     inner: int = 1
     only: str | None = None
+    needs: str | None = None
 
 
 class Plan(NamedTuple):

@@ -1,0 +1,110 @@
+"""port_associate(3C): file systems that come over what is watched, or go from under it."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from portcompat import FILE_MODIFIED, MOUNTEDOVER, UNMOUNTED, Port
+from portcompat.conformance import needs, rule
+from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._files import CHANGED, MakePort, told, until_queued, watch, write
+from portcompat.conformance._fork import in_fork_child
+
+pytestmark = [
+    pytest.mark.usefixtures("file_watcher"),
+    pytest.mark.skipif(sys.platform != "linux", reason="a mount namespace of its own is needed"),
+]
+
+CLONE_NEWNS = 0x0002_0000
+
+
+def mount(path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+
+
+def umount(path: Path, *options: str) -> None:
+    subprocess.run(["umount", *options, path], check=True)
+
+
+def where_mounts_are_private(work: Callable[[], object]) -> None:
+    """Do `work` in a child whose mounts nobody else sees."""
+
+    def child() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        work()
+
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    in_fork_child(child)
+
+
+@needs("mountedover")
+@rule("R227")
+def test_a_file_system_mounted_over_the_watched_directory(
+    make_port: MakePort, directory: Path
+) -> None:
+    def work() -> None:
+        with make_port() as port:
+            watch(port, directory, CHANGED, "user")
+            mount(directory)
+            assert told(port.getn(2, 1, SOON)) == [("user", MOUNTEDOVER)]
+
+    where_mounts_are_private(work)
+
+
+@needs("unmounted")
+@rule("R227", "R229", "R230")
+@pytest.mark.parametrize("state", ["quiet", "changed and seen", "changed"])
+@pytest.mark.parametrize("options", [(), ("-l",)], ids=["plain", "lazy"])
+def test_a_file_system_that_is_unmounted(
+    make_port: MakePort, directory: Path, state: str, options: tuple[str, ...]
+) -> None:
+    def work() -> None:
+        mount(directory)
+        file = directory / "file"
+        file.write_bytes(b"")
+        with make_port() as port:
+            watch(port, file, CHANGED, "file")
+            watch(port, directory, FILE_MODIFIED, "directory")
+            if state != "quiet":
+                write(file)
+            if state == "changed and seen":
+                until_queued(port)
+            umount(directory, *options)
+            assert sorted(told(port.getn(4, 2, SOON))) == [
+                ("directory", UNMOUNTED),
+                ("file", UNMOUNTED),
+            ]
+
+    where_mounts_are_private(work)
+
+
+@rule("R227")
+def test_a_watch_does_not_keep_a_file_system_mounted(make_port: MakePort, directory: Path) -> None:
+    def work() -> None:
+        mount(directory)
+        file = directory / "file"
+        file.write_bytes(b"")
+        with make_port() as port:
+            watch(port, file, CHANGED, "file")
+            watch(port, directory, CHANGED, "directory")
+            umount(directory)
+            check_no_change_of_others(port, directory)
+
+    where_mounts_are_private(work)
+
+
+def check_no_change_of_others(port: Port, directory: Path) -> None:
+    """What is done where the file system was is not told to who watched it."""
+    until_queued(port, 2)
+    bits = [event.events for event in port.getn(4, 2, SOON)]
+    assert not [each for each in bits if each & CHANGED]
+    write(directory / "old")
+    assert port.getn(4, 1, 0) == []
