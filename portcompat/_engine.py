@@ -13,7 +13,8 @@ from portcompat._constants import (
 from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
 from portcompat._files import Files, never_watched
-from portcompat._turns import NEVER, Turns, Waiter
+from portcompat._monitor import NEVER, Waiter
+from portcompat._turns import Turns
 from portcompat.abc import Backend, Driver, FileWatcherChoice, file_features
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that

@@ -55,7 +55,7 @@ class PortTimer(Slot, BackendTimer):
         engine = self.engine
         lock = engine._lock
         try:
-            lock.acquire()  # as in `Turns`
+            lock.acquire()  # as in `Monitor`
             was = self.when
             deadlines = self.deadlines
             timers = engine._expirations

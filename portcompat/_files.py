@@ -102,7 +102,7 @@ class Files:
 
     **Interruptions.** A report is taken off `_reports` when it has had its effect, and to have it
     twice is the same as once. `due` is set as long as there may be some left: whoever ends the
-    interrupted change collects them (`Turns._catch_up`).
+    interrupted change collects them (`Monitor._catch_up`).
     """
 
     __slots__ = (

@@ -23,7 +23,12 @@ from portcompat.conformance._descriptors import pipe
 from portcompat.timers import Timer
 
 SLOT: Final = 6
-TICKS: Final = (4_000_000, 16_000_000, 64_000_000, 256_000_000)  # nanoseconds, of a first try and others
+TICKS: Final = (
+    4_000_000,
+    16_000_000,
+    64_000_000,
+    256_000_000,
+)  # nanoseconds
 FD: Final = 100_000
 CLOCKS: Final = tuple(
     getattr(time, name)
