@@ -59,13 +59,17 @@ class Turns(Monitor):
         with self._lock:
             if waiter.outcome is not None:
                 return False
-            self._busy = True
-            try:
-                self._go_in()
-            finally:
-                self._busy = False
-                self._catch_up()
+            self._enter()
             return True
+
+    def _enter(self) -> None:
+        """In the lock: go in, which is a change of its own."""
+        self._busy = True
+        try:
+            self._go_in()
+        finally:
+            self._busy = False
+            self._catch_up()
 
     def _go_in(self) -> None:
         """In the lock: the leader is about to wait in the driver."""
@@ -166,12 +170,7 @@ class Turns(Monitor):
                 self._catch_up()
             if leader.outcome is not None or self._is_over(deadline):
                 return True
-            self._busy = True
-            try:
-                self._go_in()
-            finally:
-                self._busy = False
-                self._catch_up()
+            self._enter()
             return False
 
     def _call_leader(self) -> None:
