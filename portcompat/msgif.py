@@ -1,11 +1,37 @@
 """The message interface of a user-space server: requests, replies by id, and a mount's life."""
 
+import errno
+import os
 import socket
-from typing_extensions import Buffer
-from enum import Enum, IntEnum
-from typing import Final, NamedTuple, Self, SupportsIndex
+import tempfile
+import warnings
+from enum import Enum, IntEnum, IntFlag
+from operator import index
+from threading import RLock
+from typing import IO, Final, NamedTuple, Self, SupportsIndex
+
+from portcompat import _msg_frames as frames
+from portcompat import _msg_sockets as sockets
+from portcompat._checks import as_count, as_int, as_size
+from portcompat._msg_client import ONCE, Client
+from portcompat._msg_frames import Bytes
+from portcompat._msg_intake import Connection, Intake, Waiting
+
+__all__ = [
+    "DEFAULT_MAX_SIZE",
+    "SIZEOP_IN",
+    "SIZEOP_OUT",
+    "Client",
+    "Cloner",
+    "Flags",
+    "Instance",
+    "Request",
+    "SizeOp",
+    "State",
+]
 
 DEFAULT_MAX_SIZE: Final = 65536
+"""The most payload bytes of a mount, if `mount` is not told."""
 
 
 class State(Enum):
@@ -14,8 +40,11 @@ class State(Enum):
     EMBRYONIC = "embryonic"  # opened, not mounted
     MOUNTING = "mounting"  # requests are queued already, and not yet taken
     RUNNING = "running"
-    DYING = "dying"  # being closed: the callers are released
+    DYING = "dying"  # closed, and its getops have not all returned
     DEAD = "dead"
+
+
+_ALIVE: Final = (State.MOUNTING, State.RUNNING)
 
 
 class SizeOp(IntEnum):
@@ -27,6 +56,17 @@ class SizeOp(IntEnum):
 
 SIZEOP_IN: Final = SizeOp.SIZEOP_IN
 SIZEOP_OUT: Final = SizeOp.SIZEOP_OUT
+
+
+class Flags(IntFlag):
+    """What is in the flags of a request."""
+
+    WANTS_REPLY = frames.WANTS_REPLY
+    ADJUSTABLE = frames.ADJUSTABLE  # the reply may be larger than the caller's buffer
+    SECOND_BUFFER = frames.WITH_FILE  # there is something for `sizeop`
+
+
+_SHOWN: Final = int(Flags.WANTS_REPLY | Flags.ADJUSTABLE | Flags.SECOND_BUFFER)
 
 
 class Request(NamedTuple):
@@ -44,13 +84,20 @@ class Request(NamedTuple):
     flags: int
 
 
+_new: Final = tuple.__new__
+
+
 class Cloner:
     """Hands out instances by number (M051): at most `max_instances` at a time.
 
     Raises ValueError when `max_instances` is less than 1, TypeError when it is no int.
     """
 
-    def __init__(self, max_instances: SupportsIndex = 64) -> None: ...
+    def __init__(self, max_instances: SupportsIndex = 64) -> None:
+        self._max_instances = as_count(max_instances, "max_instances")
+        self._lock = RLock()
+        self._taken: set[int] = set()
+        sockets.tell_when_forked(self)
 
     def open(self, *, shared: bool = False) -> "Instance":
         """A new instance with the lowest free index, embryonic.
@@ -62,13 +109,66 @@ class Cloner:
         Raises OSError EBUSY when `max_instances` are open (M051), EMFILE when descriptors run out,
         ENOTSUP where the system lacks what it takes (Windows).
         """
+        sockets.require()
+        with self._lock:
+            number = next(n for n in range(len(self._taken) + 1) if n not in self._taken)
+            if number >= self._max_instances:
+                raise OSError(errno.EBUSY, f"{self._max_instances} instances are open; close one")
+            with sockets.making:
+                instance = Instance(self, number, shared)
+            self._taken.add(number)
+            return instance
+
+    def release(self, number: int) -> None:
+        """For an instance that is closed: its index is free again."""
+        self._taken.discard(number)
+
+    def forked(self) -> None:
+        """In a fork child: the thread that had the lock is not there."""
+        self._lock = RLock()
 
 
 class Instance:
     """The server's end of a mount. A context manager that closes itself.
 
     Any number of threads may call any method at any time.
+
+    The queue is what the kernel holds on the way from the clients: each connection is a pair of
+    datagram sockets, and the descriptor of the instance is readable while one of them is. So
+    nothing has to be pumped, a client that is killed or that breaks the rules has nothing but its
+    own connection, and when the server is killed the kernel closes `life`, at whose other end every
+    caller waits.
+
+    `_lock` protects the connections and `_open`, the reply-wait list; nobody waits while he holds
+    it, and it is re-entrant for signal handlers. Of the threads that wait for a request one is in
+    the kernel and the others queue for `_turn`. A request that is being taken is in one of three
+    places, the kernel, the intake's line, or `_open`, and moves in single steps.
     """
+
+    def __init__(self, cloner: Cloner, number: int, shared: bool) -> None:
+        self._cloner, self._index, self._shared = cloner, number, shared
+        self._opener = os.getpid()
+        self._state = State.EMBRYONIC
+        self._closed = False
+        self._freed = False
+        self._intake = Intake(once=shared)
+        self._life, self._far_life = sockets.stream_pair()
+        self._life_number = self._life.fileno()
+        self._intake.gate.add_line(self._life_number)
+        # The position of a file is what several processes can count with.
+        self._counter = _new_counter() if shared else None
+        self._start()
+        sockets.tell_when_forked(self)
+
+    def _start(self) -> None:
+        """What each process has for itself."""
+        self._lock = RLock()
+        self._turn = RLock()
+        self._inside: set[object] = set()  # the getops under way
+        self._open: dict[int, Waiting] = {}
+        self._last_id = 0
+
+    # Life
 
     def mount(self, *, max_size: SupportsIndex = DEFAULT_MAX_SIZE, start: bool = True) -> None:
         """Bring the mount to life: requests are accepted from now on.
@@ -81,24 +181,47 @@ class Instance:
         when it is mounted already, EBADF when it is closed, and EMSGSIZE when the system's sockets
         cannot carry so much; ValueError when `max_size` is less than 1.
         """
+        size = as_count(max_size, "max_size")
+        if os.getpid() != self._opener:
+            raise OSError(errno.EPERM, "only the process that opened the instance can mount it")
+        with self._lock:
+            self._require_open()
+            if self._state is not State.EMBRYONIC:
+                raise OSError(errno.EBUSY, f"the instance is {self._state.value} already")
+            one, other = sockets.datagram_pair()
+            with one, other:
+                if not sockets.give_room(one, size):
+                    raise OSError(errno.EMSGSIZE, f"sockets here cannot carry {size} bytes")
+            self._state = State.MOUNTING
+            self._intake.mount(size)
+            if start:
+                self._state = State.RUNNING
 
     def start(self) -> None:
         """From MOUNTING to RUNNING. Raises OSError EINVAL in another state, EBADF when closed."""
+        with self._lock:
+            self._require_open()
+            if self.state is not State.MOUNTING:
+                raise OSError(errno.EINVAL, f"the mount is {self._state.value}, not mounting")
+            self._state = State.RUNNING
 
     @property
     def state(self) -> State:
-        """Where the mount is in its life (M050). A closed instance is DEAD."""
-        raise NotImplementedError
+        """Where the mount is in its life (M050)."""
+        with self._lock:
+            if self._state in _ALIVE and sockets.is_hung_up(self._life):
+                self._state = State.DEAD
+            return self._state
 
     @property
     def index(self) -> int:
         """The instance's number among those of its cloner (M051)."""
-        raise NotImplementedError
+        return self._index
 
     @property
     def max_size(self) -> int:
-        """What `mount` was told."""
-        raise NotImplementedError
+        """What `mount` was told; 0 before."""
+        return self._intake.max_size
 
     @property
     def dropped(self) -> int:
@@ -106,11 +229,16 @@ class Instance:
 
         Clients count them, and say so with the next request of theirs that the server takes.
         """
-        raise NotImplementedError
+        return self._intake.dropped
 
     def pending(self) -> int:
-        """How many requests wait in the queue (M041)."""
-        raise NotImplementedError
+        """How many requests wait in the queue (M041). Raises as `getop`."""
+        with self._lock:
+            self._require_running()
+            try:
+                return self._intake.count()
+            finally:
+                self._intake.settle()
 
     def fileno(self) -> int:
         """A descriptor that is readable exactly while a request waits, or the mount is dead (M040).
@@ -118,7 +246,10 @@ class Instance:
         For a port, a selector, an event loop: nothing is to be read from it or written to it.
         It is the same number from open to close. Raises OSError EBADF when closed.
         """
-        raise NotImplementedError
+        self._require_open()
+        return self._intake.gate.fileno()
+
+    # Serving
 
     def getop(self, room: SupportsIndex = DEFAULT_MAX_SIZE, block: bool = True) -> Request:
         """Take the request that is at the head of the queue (M005, M010-M014).
@@ -131,21 +262,144 @@ class Instance:
         in those who wait when it dies (M014); EBADF when the instance is closed; EINVAL when
         `room` is negative.
         """
-        raise NotImplementedError
+        size = as_size(room, "room")
+        hand: list[Waiting] = []
+        me = object()
+        try:
+            self._inside.add(me)
+            if self._state is not State.RUNNING:
+                self._require_running()
+            gate = self._intake.gate
+            ready = gate.wait(False)
+            request = None
+            if ready:
+                if self._life_number in ready:
+                    self._require_running()
+                request = self._take(ready, size, hand)
+            while request is None:
+                if not block:
+                    raise BlockingIOError(errno.EWOULDBLOCK, "no request waits")
+                with self._turn:
+                    ready = gate.wait(True)
+                    if self._closed or self._life_number in ready:
+                        raise OSError(errno.ENXIO, "the mount has died")
+                    request = self._take(ready, size, hand)
+            self._inside.discard(me)
+            if self._closed:
+                self._free()
+            return request
+        except BaseException:
+            try:
+                self._give_up(me, hand)
+            except BaseException:  # of a signal handler: nothing may be lost for it
+                self._give_up(me, hand)
+                raise
+            raise
 
-    def putop(self, id: SupportsIndex, rv: SupportsIndex = 0, payload: Buffer = b"") -> None:
+    def _take(self, ready: list[int], room: int, hand: list[Waiting]) -> Request | None:
+        """The request at the head, if there is one; it is in `hand` as long as it may go back."""
+        with self._lock:
+            waiting = self._intake.head(ready, room)
+            if waiting is None:
+                return None
+            if isinstance(waiting, int):
+                raise OSError(
+                    errno.E2BIG, f"the request has {waiting} bytes; take it with that room"
+                )
+            frame = waiting.frame
+            assert frame is not None
+            hand.append(waiting)
+            if frame.flags & frames.WANTS_REPLY:
+                if not waiting.id:
+                    if self._counter is None:
+                        waiting.id = self._last_id + 1
+                        self._last_id = waiting.id
+                    else:
+                        waiting.id = os.lseek(self._counter.fileno(), 1, os.SEEK_CUR)
+                self._open[waiting.id] = waiting
+            self._intake.take(waiting)
+            return _new(
+                Request,
+                (
+                    waiting.id,
+                    frame.opclass,
+                    frame.optype,
+                    frame.cookie,
+                    waiting.data[frames.REQUEST_HEAD :],
+                    frame.flags & _SHOWN,
+                ),
+            )
+
+    def _give_up(self, me: object, hand: list[Waiting]) -> None:
+        """A getop ends without a request: what it has in hand goes back (M012)."""
+        with self._lock:
+            if not self._freed and (hand or self._intake.line):
+                for waiting in hand:
+                    self._open.pop(waiting.id, None)
+                    self._intake.put_back(waiting)
+                self._intake.settle()
+            self._inside.discard(me)
+        if self._closed:
+            self._free()
+
+    def putop(self, id: SupportsIndex, rv: SupportsIndex = 0, payload: Bytes = b"") -> None:
         """Answer the request `id`: `rv` is 0 or an errno, which the caller sees raised (M020-M023).
 
         The payload of an answer with an errno is not handed on.
 
         Raises OSError EINVAL when no such request is open: unknown, answered, of a cast, or of a
-        caller who has gone (M020, M056); EFAULT when the payload is larger than the mount's maximum,
-        and the caller is released with that too (M021); E2BIG when it is larger than the caller's
-        buffer, who may be answered again with less (M022); ENOENT and ENXIO as `getop`; EBADF
-        when the instance is closed. ValueError when `rv` is negative.
+        caller who has gone (M020, M056); EFAULT when the payload is larger than the mount's
+        maximum, and the caller is released with that too (M021); E2BIG when it is larger than the
+        caller's buffer, who may be answered again with less (M022); ENOENT and ENXIO as `getop`;
+        EBADF when the instance is closed. ValueError when `rv` is negative.
         """
+        number = _as_id(id)
+        value = as_int(rv, "rv")
+        if value < 0:
+            raise ValueError(f"rv must be 0 or an errno, not {value}")
+        if type(payload) is not bytes:
+            payload = frames.as_bytes(payload, "payload")
+        with self._lock:
+            waiting = self._find(number)
+            frame = waiting.frame
+            caller = waiting.caller
+            assert frame is not None
+            assert caller is not None
+            size = len(payload)
+            refused = size > self._intake.max_size
+            if refused:
+                value = errno.EFAULT
+            elif size > frame.reply_room and not frame.flags & frames.ADJUSTABLE:
+                raise OSError(
+                    errno.E2BIG, f"the caller has room for {frame.reply_room} bytes, not {size}"
+                )
+            reply = frames.reply_frame(
+                frame.number, value, waiting.out_count, b"" if value else payload
+            )
+            sent: list[int] = []
+            gone = False
+            try:
+                del self._open[number]
+                # One step with noting it: a signal handler cannot come between.
+                sent.extend(map(caller.socket.send, (reply,), (sockets.SEND,)))
+            except BaseException as error:
+                gone = isinstance(error, OSError) and error.errno in sockets.GONE
+                if not gone:
+                    if not sent:
+                        self._open[number] = waiting
+                    raise
+            waiting.close_file()
+            if gone or self._shared:
+                caller.close()
+            if gone:
+                self._require_running()
+                raise OSError(errno.EINVAL, f"the caller of request {number} has gone")
+        if refused:
+            raise OSError(
+                errno.EFAULT, f"a reply must not be larger than {self._intake.max_size} bytes"
+            )
 
-    def sizeop(self, id: SupportsIndex, kind: SupportsIndex, buffer: Buffer) -> int:
+    def sizeop(self, id: SupportsIndex, kind: SupportsIndex, buffer: Bytes) -> int:
         """Transfer a second buffer of the open request `id`; returns how many bytes (M030).
 
         SIZEOP_IN: fill `buffer`, which is writable, from the start of what the caller gave as
@@ -155,15 +409,38 @@ class Instance:
         Raises OSError EINVAL when no such request is open or `kind` is neither; the others as
         `putop`. TypeError when `buffer` is not writable and has to be.
         """
-        raise NotImplementedError
+        number = _as_id(id)
+        direction = as_int(kind, "kind")
+        if direction not in (SIZEOP_IN, SIZEOP_OUT):
+            raise OSError(errno.EINVAL, "kind must be SIZEOP_IN or SIZEOP_OUT")
+        view = memoryview(buffer)
+        if direction == SIZEOP_IN and view.readonly:
+            raise TypeError("buffer must be writable for SIZEOP_IN: a bytearray, or a view of one")
+        view = view.cast("B")
+        with self._lock:
+            waiting = self._find(number)
+            frame = waiting.frame
+            assert frame is not None
+            if not waiting.descriptors:
+                return 0
+            if direction == SIZEOP_IN:
+                data = os.pread(waiting.file, min(len(view), frame.in_size), 0)
+                view[: len(data)] = data
+                return len(data)
+            count = os.pwrite(waiting.file, view[: frame.out_size], frame.in_size)
+            waiting.out_count = max(waiting.out_count, count)
+            return count
 
-    def client(self) -> "Client":
+    # Clients
+
+    def client(self) -> Client:
         """A new connection to this mount, for threads of this process and for fork children.
 
         It may be made before the mount is. Raises OSError EBADF when the instance is closed, EMFILE
         when descriptors run out.
         """
-        raise NotImplementedError
+        with sockets.making:
+            return Client(*self._connect(), flags=ONCE if self._shared else 0)
 
     def send_handle(self, sock: socket.socket) -> None:
         """Hand a new connection to whoever calls `Client.recv_handle` at the other end of `sock`.
@@ -171,12 +448,89 @@ class Instance:
         `sock` is a connected Unix socket. Whoever has the connection may also unmount. The errors
         are those of `client`, and of sending.
         """
+        with sockets.making:
+            ends = self._connect()
+        try:
+            rights = sockets.pass_along([end.fileno() for end in ends])
+            sock.sendmsg([frames.handle_frame(ONCE if self._shared else 0)], rights)
+        finally:  # a connection that nobody got is swept like one whose client has gone
+            for end in ends:
+                end.close()
+
+    def _connect(self) -> list[socket.socket]:
+        """Make a connection; returns the client's ends."""
+        ends: list[socket.socket] = []
+        try:
+            with self._lock:
+                self._require_open()
+                ends += sockets.datagram_pair()
+                ends += sockets.stream_pair()
+                ends.append(self._far_life.dup())
+                send, receive, line, near_line, life = ends
+                sockets.give_room(send, self._intake.max_size)
+                ends.append(receive.dup())
+                self._intake.add(Connection(ends[-1], near_line))
+                return [send, receive, line, life]
+        except BaseException:
+            for end in ends:
+                end.close()
+            raise
+
+    # The end
 
     def close(self) -> None:
         """Force the unmount (M053): every parked caller is released with ENXIO.
 
         Waiting getops raise ENXIO. The index is free again (M051). Closing again does nothing.
+        A shared instance is closed in this process only; the mount dies with the last one.
         """
+        try:
+            self._end()
+        except BaseException:  # of a signal handler: nobody may be left parked for it
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._freed:
+                return
+            if not self._closed:
+                self._state = State.DYING
+                if not self._shared:
+                    sockets.hang_up(self._life)
+                self._intake.ring()
+                self._cloner.release(self._index)
+                self._closed = True
+            self._free()
+
+    def _free(self) -> None:
+        """Close everything when nobody is in getop; who is will see to it when he leaves."""
+        with self._lock:
+            if not self._inside and not self._freed:
+                self._state = State.DEAD
+                self._life.close()
+                self._far_life.close()
+                self._intake.close()
+                if self._counter is not None:
+                    self._counter.close()
+                while self._open:
+                    _, waiting = self._open.popitem()
+                    if waiting.caller is not None:
+                        waiting.caller.close()
+                self._freed = True
+
+    def forked(self) -> None:
+        """In a fork child: a shared instance serves on, another one is closed."""
+        self._start()
+        if self._freed:
+            return
+        if self._shared and not self._closed:
+            self._intake.reopen()
+            self._intake.gate.add_line(self._life_number)
+        else:
+            self._closed = True
+            self._cloner.release(self._index)
+            self._free()
 
     def __enter__(self) -> Self:
         return self
@@ -184,83 +538,55 @@ class Instance:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
 
-class Client:
-    """A client's connection to a mount. A context manager that closes itself.
+    # What the mount's state allows
 
-    Any number of threads may use it at a time, and fork children may go on to use it. Made by
-    `Instance.client()` and `Client.recv_handle()`.
-    """
+    def _require_open(self) -> None:
+        if self._closed:
+            if os.getpid() != self._opener and not self._shared:
+                raise OSError(
+                    errno.EBADF,
+                    "the instance belongs to the process that opened it; open(shared=True) makes "
+                    "one that fork children can serve",
+                )
+            raise OSError(errno.EBADF, "the instance is closed")
 
-    @classmethod
-    def recv_handle(cls, sock: socket.socket) -> Self:
-        """Take the connection that `Instance.send_handle` sends at the other end of `sock`.
+    def _require_running(self) -> None:
+        """Raise what an operation on a mount gets that does not run (M014, M050)."""
+        self._require_open()
+        match self.state:
+            case State.RUNNING:
+                return
+            case State.EMBRYONIC:
+                raise OSError(errno.ENOENT, "the instance is not mounted: call mount()")
+            case State.DEAD:
+                raise OSError(errno.ENOENT, "the mount is dead; close the instance")
+            case State.MOUNTING:
+                raise OSError(errno.ENXIO, "the mount is not running yet: call start()")
+            case _:
+                raise OSError(errno.ENXIO, "the mount is dying")
 
-        Raises OSError EPROTO when something else is sent, and the errors of receiving;
-        EOFError when the other end closed.
-        """
-        raise NotImplementedError
+    def _find(self, number: int) -> Waiting:
+        """The open request with this id."""
+        if self._state is not State.RUNNING:
+            self._require_running()
+        waiting = self._open.get(number)
+        if waiting is None:
+            self._require_running()
+            raise OSError(errno.EINVAL, f"no request {number} is open")
+        return waiting
 
-    def call(
-        self,
-        optype: SupportsIndex,
-        payload: Buffer = b"",
-        *,
-        opclass: SupportsIndex = 0,
-        cookie: SupportsIndex = 0,
-        timeout: float | None = None,
-        adjustable: bool = False,
-        reply_size: SupportsIndex | None = None,
-        sizeop_in: Buffer = b"",
-        sizeop_out: Buffer | None = None,
-    ) -> bytes:
-        """Queue a request, wait for the reply and return its payload (M003).
 
-        `optype` and `opclass` are C ints, `cookie` is 0 to 2**64 - 1. `timeout`: seconds until the
-        caller gives up, None for never. `reply_size`: the room for the reply, by default the
-        mount's maximum; `adjustable`: it may grow (M022). `sizeop_in` and `sizeop_out` are what the
-        server can reach with `sizeop` while the request is open; `sizeop_out` is writable, and is
-        filled when the reply comes (M030).
+def _new_counter() -> IO[bytes]:
+    return tempfile.TemporaryFile(buffering=0)
 
-        Raises OSError with the errno that the server answered (M023); ENXIO when the mount is not
-        mounted, or dies meanwhile (M006, M053); EMSGSIZE when the payload is larger than the
-        mount's maximum; EBADF when the client is closed; TimeoutError with ETIMEDOUT when the time
-        is up, and then the request is withdrawn (M056). EINVAL for a timeout that is negative
-        or NaN.
-        """
-        raise NotImplementedError
 
-    def cast(
-        self,
-        optype: SupportsIndex,
-        payload: Buffer = b"",
-        *,
-        opclass: SupportsIndex = 0,
-        cookie: SupportsIndex = 0,
-    ) -> bool:
-        """Queue a request that wants no reply, and never wait (M004).
-
-        Returns whether it was queued; without room it is dropped and counted. Raises OSError ENXIO
-        when the mount is not mounted or dead (M006), EMSGSIZE and EBADF as `call`.
-        """
-        raise NotImplementedError
-
-    @property
-    def dropped(self) -> int:
-        """How many casts of this client were dropped for lack of room (M004)."""
-        raise NotImplementedError
-
-    def unmount(self) -> None:
-        """Mark the mount dead for everybody (M055). On one that is dead already it does nothing.
-
-        Raises OSError ENXIO when it is not mounted yet, EBADF when the client is closed.
-        """
-
-    def close(self) -> None:
-        """Give the connection up. Parked callers of this client are released with EBADF."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _as_id(value: SupportsIndex) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"id must be an int, not {type(value).__name__}") from None
