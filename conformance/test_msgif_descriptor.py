@@ -191,13 +191,12 @@ def test_what_clients_do_otherwise_makes_it_not_readable(
 
 
 @rule("M040")
-def test_it_is_always_writable(client: Caller, instance: Instance, port: Port) -> None:
-    port.associate(instance, POLLOUT)
-    assert port.get(SOON).events == POLLOUT
-    client.cast(1)
-    port.associate(instance, POLLOUT)
-    assert port.get(SOON).events == POLLOUT
-    assert select.select([], [instance], [], 0)[1] == [instance]
+def test_it_is_always_writable(instance: Instance, port: Port) -> None:
+    with instance.client() as client:
+        for _ in range(2):
+            port.associate(instance, POLLOUT)
+            assert port.get(A_WHILE).events == POLLOUT
+            client.cast(1)
 
 
 @rule("M040")
@@ -223,7 +222,7 @@ def test_it_is_readable_in_a_fork_child_that_serves(
                 tell(channel, idle)
                 server.answer(0, b"from the port of a child")
 
-        with process("fork", serve) as child, caller(where, instance) as client:
+        with caller(where, instance) as client, process("fork", serve) as child:
             assert told(child.channel)
             assert client.call(1).result() == b"from the port of a child"
 
@@ -304,4 +303,4 @@ def test_it_cannot_be_written(instance: Instance, port: Port) -> None:
 @rule("M043")
 def test_an_unknown_control_operation_is_einval(instance: Instance, port: Port) -> None:
     fcntl = pytest.importorskip("fcntl")
-    refused(errno.EINVAL, lambda: fcntl.ioctl(instance.fileno(), 0x1234))
+    refused(errno.EINVAL, lambda: fcntl.fcntl(instance.fileno(), 0x7FFF))

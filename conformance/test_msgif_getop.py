@@ -123,9 +123,9 @@ def test_fork_children_of_the_server_take_requests_too(
                 instance.putop(request.id, 0, b"by a child: " + request.payload)
 
         with (
-            process("fork", serve),
-            process("fork", serve),
             caller(where, instance) as client,
+            process("fork", serve),
+            process("fork", serve),
         ):
             calls = [client.call(1, b"%d" % number) for number in range(20)]
             for number, call in enumerate(calls):
@@ -220,6 +220,7 @@ def test_a_request_as_large_as_the_mount_allows_fits_the_default_room(
 
 
 @rule("M012")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a finalizer
 def test_an_interrupted_getop_loses_no_request(instance: Instance, port: Port) -> None:
     def interrupt() -> None:
         raise Interrupted
@@ -229,11 +230,12 @@ def test_an_interrupted_getop_loses_no_request(instance: Instance, port: Port) -
         for interruption in at_each_step(interrupt):
             client.cast(1, b"first")
             client.cast(2, b"second")
+            taken = None
             try:
                 with interruption.at_work():
                     taken = instance.getop(block=False)
             except Interrupted:
-                taken = instance.getop()
+                taken = taken or instance.getop()
             assert (taken.optype, taken.payload) == (1, b"first")
             assert instance.getop(block=False).optype == 2
             assert instance.pending() == 0
@@ -242,6 +244,7 @@ def test_an_interrupted_getop_loses_no_request(instance: Instance, port: Port) -
 
 
 @rule("M012", "M013")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a finalizer
 def test_an_interrupted_getop_of_a_call_leaves_it_to_the_next(
     instance: Instance, server: Server
 ) -> None:
@@ -252,11 +255,12 @@ def test_an_interrupted_getop_of_a_call_leaves_it_to_the_next(
         for interruption in at_each_step(interrupt):
             call = in_thread(lambda: client.call(1, b"x"))
             assert server.readable(SOON)
+            request = None
             try:
                 with interruption.at_work():
                     request = instance.getop(block=False)
             except Interrupted:
-                request = server.take()
+                request = request or server.take()
             instance.putop(request.id, 0, b"reply")
             assert call.result() == b"reply"
 
@@ -353,14 +357,16 @@ def test_who_waits_in_a_fork_child_is_released_when_the_mount_ends(
         instance.mount()
 
         def wait(channel: socket.socket) -> None:
+            taking = waiting(instance.getop)
+            tell(channel, "waits")
             try:
-                instance.getop()
+                taking.result()
             except OSError as error:
                 tell(channel, error.errno)
 
-        with process("fork", wait) as child:
-            with caller(where, instance) as client:
-                client.do("unmount")
+        with caller(where, instance) as client, process("fork", wait) as child:
+            assert told(child.channel) == "waits"
+            client.do("unmount")
             assert told(child.channel) == errno.ENXIO
 
 

@@ -1,14 +1,13 @@
 """Callers that give up, are interrupted or die: what they leave behind."""
 
 import errno
-import time
 from collections.abc import Callable
 
 import pytest
 
 from portcompat.conformance import rule
-from portcompat.conformance._callers import Caller, Where, caller
-from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._callers import Caller, Interrupted, Where, caller
+from portcompat.conformance._descriptors import SOON
 from portcompat.conformance._servers import Server, refused
 from portcompat.conformance._threads import in_thread
 from portcompat.msgif import Instance
@@ -64,7 +63,7 @@ def test_an_interrupted_caller_leaves_its_request_in_no_queue(
 ) -> None:
     with caller(where, instance) as client:
         call = client.interrupted_call(1, b"queued")
-        with pytest.raises(Exception, match="Interrupted"):
+        with pytest.raises(Interrupted):
             call.result()
         assert server.is_idle()
         refused(errno.EWOULDBLOCK, lambda: instance.getop(block=False))
@@ -74,7 +73,7 @@ def test_an_interrupted_caller_leaves_its_request_in_no_queue(
 def test_a_late_reply_to_an_interrupted_caller_is_einval(client: Caller, server: Server) -> None:
     call = client.interrupted_call(1, b"taken")
     request = server.take()
-    with pytest.raises(Exception, match="Interrupted"):
+    with pytest.raises(Interrupted):
         call.result()
     reply_late(server, request.id)
     call = client.call(2)
@@ -95,9 +94,9 @@ def test_a_process_that_dies_leaves_none_of_its_requests(
         client.call(3)
         assert server.readable(SOON)
         client.kill()
-        deadline = time.monotonic() + SOON
-        while server.readable(A_WHILE):
-            assert time.monotonic() < deadline
+        # What it had queued may show until somebody asks for it.
+        refused(errno.EWOULDBLOCK, lambda: instance.getop(block=False))
+        assert server.is_idle()
         refused(errno.EINVAL, lambda: instance.putop(taken.id, 0, b"late"))
     with instance.client() as other:
         call = in_thread(lambda: other.call(4))

@@ -130,7 +130,7 @@ def test_what_a_fork_child_took_its_parent_cannot_answer_twice(
             instance.putop(request.id, 0, b"child")
             tell(channel, request.id)
 
-        with process("fork", serve) as child, caller(where, instance) as client:
+        with caller(where, instance) as client, process("fork", serve) as child:
             call = client.call(1)
             assert call.result() == b"child"
             number = told(child.channel)

@@ -131,7 +131,7 @@ def test_a_cast_is_einval(client: Caller, server: Server) -> None:
     refused(errno.EINVAL, lambda: server.instance.sizeop(request.id, SIZEOP_IN, bytearray(1)))
 
 
-@pytest.mark.parametrize("kind", [-1, 0, 3, 2**40])
+@pytest.mark.parametrize("kind", [-1, 0, 3, 2**31 - 1])
 def test_an_unknown_kind_is_einval(client: Caller, server: Server, kind: int) -> None:
     call = client.call(1, sizeop_in=b"x")
     request = server.take()
