@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import sys
 import tempfile
 import warnings
@@ -20,6 +21,12 @@ from portcompat._checks import as_int, as_size, as_timeout
 from portcompat._msg_frames import Bytes, Malformed, Reply
 
 ONCE: Final = 1  # a flag of connections: a channel is for one request, as several processes serve
+
+_CALL: Final = frames.WANTS_REPLY
+_CALL_ADJUSTABLE: Final = frames.WANTS_REPLY | frames.ADJUSTABLE
+_NO_LIMIT: Final = frames.NO_LIMIT
+_MARK: Final = frames.REQUEST_MARK
+_pack: Final = frames.pack_request
 
 _COOKIES: Final = 1 << 64
 _LONGEST: Final = 86400.0  # seconds that poll is asked to wait at once
@@ -48,7 +55,7 @@ class Channel:
     def wait(self, deadline: float | None, max_size: int) -> Reply | None:
         """The reply to the latest request, or None when a line has hung up instead."""
         while True:
-            if self._events.poll(_milliseconds(deadline)):
+            if self._events.poll(None if deadline is None else _milliseconds(deadline)):
                 try:
                     data = self.mine.recv(frames.REPLY_HEAD + max_size + 1, sockets.NOWAIT)
                 except OSError as error:
@@ -79,8 +86,8 @@ class SecondBuffer:
     So no caller has to be awake for it, and a broken one cannot keep the server waiting.
     """
 
-    def __init__(self, data: bytes, out: memoryview | None) -> None:
-        self._out = out
+    def __init__(self, data: bytes, out: bytearray | memoryview | None) -> None:
+        self._out = out = None if out is None else _as_writable(out)
         self.in_size = len(data)
         self.out_size = 0 if out is None else len(out)
         if max(self.in_size, self.out_size) > frames.NO_LIMIT:
@@ -154,6 +161,7 @@ class Client:
         self._held: list[Held] = []
         self._active: set[object] = set()  # those who use the sockets
         self._free: list[Channel] = []
+        self._lines: list[select.poll] = []  # to ask whether the lines hang up; idle
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
     @classmethod
@@ -214,21 +222,20 @@ class Client:
         is up, and then the request is withdrawn (M056). EINVAL for a timeout that is negative
         or NaN.
         """
-        about = as_int(opclass, "opclass"), as_int(optype, "optype"), _as_cookie(cookie)
         if type(payload) is not bytes:
             payload = frames.as_bytes(payload, "payload")
-        span = None if timeout is None else as_timeout(timeout)
-        deadline = None if span is None else monotonic() + span
-        flags = frames.WANTS_REPLY | frames.ADJUSTABLE if adjustable else frames.WANTS_REPLY
-        room = frames.NO_LIMIT
-        if reply_size is not None:
-            room = as_size(reply_size, "reply_size")
-        out = None if sizeop_out is None else _as_writable(sizeop_out)
-        data = frames.as_bytes(sizeop_in, "sizeop_in") if sizeop_in else b""
+        deadline = None
+        if timeout is not None:
+            span = as_timeout(timeout)
+            deadline = None if span is None else monotonic() + span
+        flags = _CALL_ADJUSTABLE if adjustable else _CALL
+        room = _NO_LIMIT if reply_size is None else as_size(reply_size, "reply_size")
         max_size = self._max_size or self._learn()
         if len(payload) > max_size:
             raise OSError(errno.EMSGSIZE, f"payload is larger than the mount's {max_size} bytes")
-        second = SecondBuffer(data, out) if data or out is not None else None
+        second = None
+        if sizeop_in or sizeop_out is not None:
+            second = SecondBuffer(frames.as_bytes(sizeop_in, "sizeop_in"), sizeop_out)
         channel: Channel | None = None
         try:
             try:
@@ -238,12 +245,16 @@ class Client:
             self._active.add(channel)
             if self._closed:
                 raise _closed()
-            self._submit(flags, room, about, payload, channel, second, deadline)
+            channel.number += 1
+            if not self._post(flags, room, opclass, optype, cookie, payload, channel, second):
+                self._wait_and_post(
+                    flags, room, opclass, optype, cookie, payload, channel, second, deadline
+                )
             reply = channel.wait(deadline, max_size)
             if reply is None:
                 raise self._ended()
             if second is not None:
-                second.fill(min(reply.out_count, second.out_size))
+                second.fill(min(reply[1], second.out_size))
         except BaseException as error:
             if channel is not None:
                 self._withdraw(channel)
@@ -254,15 +265,15 @@ class Client:
             if second is not None:
                 second.close()
         self._active.discard(channel)
-        if self._once:
+        if self._once or channel.number == _NO_LIMIT:
             channel.close()
         else:
             self._free.append(channel)
         if self._closed:
             self._close_sockets()
-        if reply.rv:
-            raise OSError(reply.rv, os.strerror(reply.rv))
-        return reply.payload
+        if reply[0]:
+            raise OSError(reply[0], os.strerror(reply[0]))
+        return reply[2]
 
     def cast(
         self,
@@ -277,7 +288,6 @@ class Client:
         Returns whether it was queued; without room it is dropped and counted. Raises OSError ENXIO
         when the mount is not mounted or dead (M006), EMSGSIZE and EBADF as `call`.
         """
-        about = as_int(opclass, "opclass"), as_int(optype, "optype"), _as_cookie(cookie)
         payload = frames.as_bytes(payload, "payload")
         max_size = self._max_size or self._learn()
         if len(payload) > max_size:
@@ -285,16 +295,30 @@ class Client:
         me = object()
         try:
             self._active.add(me)
-            if self._closed or sockets.is_hung_up(self._life, self._line):
+            if self._closed or self._is_over():
                 raise self._ended()
-            queued = self._post(0, 0, about, payload, None, None)
+            queued = self._post(0, 0, opclass, optype, cookie, payload, None, None)
             if not queued:
                 with self._lock:
                     self._dropped += 1
                     self._untold += 1
             return queued
         finally:
-            self._leave(me)
+            self._active.discard(me)
+            if self._closed:
+                self._close_sockets()
+
+    def _is_over(self) -> bool:
+        """Whether the mount is dead, or this connection."""
+        try:
+            lines = self._lines.pop()
+        except IndexError:
+            lines = select.poll()
+            for line in (self._life, self._line):
+                lines.register(line, 0)
+        over = bool(lines.poll(0))
+        self._lines.append(lines)
+        return over
 
     @property
     def dropped(self) -> int:
@@ -392,63 +416,56 @@ class Client:
             self._channels.add(channel)
             return channel
 
-    def _submit(
-        self,
-        flags: int,
-        room: int,
-        about: tuple[int, int, int],
-        payload: bytes,
-        channel: Channel,
-        second: SecondBuffer | None,
-        deadline: float | None,
-    ) -> None:
-        """Queue a call; wait while there is no room."""
-        channel.number = (channel.number + 1) & 0xFFFF_FFFF
-        while not self._post(flags, room, about, payload, channel, second):
-            self._await_room(deadline)
-            if self._closed or sockets.is_hung_up(self._life, self._line):
-                raise self._ended()
-            if deadline is not None and monotonic() >= deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "no room in the queue within the timeout")
-
     def _post(
         self,
         flags: int,
         room: int,
-        about: tuple[int, int, int],
+        opclass: SupportsIndex,
+        optype: SupportsIndex,
+        cookie: SupportsIndex,
         payload: bytes,
         channel: Channel | None,
         second: SecondBuffer | None,
     ) -> bool:
         """Queue a request if there is room."""
         descriptors: tuple[int, ...] = ()
-        name, number, in_size, out_size = 0, 0, 0, 0
+        name = number = in_size = out_size = 0
         if channel is not None:
             name, number = channel.name, channel.number
             if number == 1:
                 flags |= frames.WITH_CHANNEL
                 descriptors = (channel.theirs.fileno(),)
-        if second is not None:
-            flags |= frames.WITH_FILE
-            descriptors += (second.fileno(),)
-            in_size, out_size = second.in_size, second.out_size
+            if second is not None:
+                flags |= frames.WITH_FILE
+                descriptors += (second.fileno(),)
+                in_size, out_size = second.in_size, second.out_size
         with self._lock:
             if self._held or self._taken:
                 self._put_back()
-            told = min(self._untold, _TOLD_AT_ONCE)
-            head = frames.pack_request(
-                frames.REQUEST_MARK,
-                flags,
-                told,
-                monotonic_ns(),
-                name,
-                number,
-                room,
-                in_size,
-                out_size,
-                *about,
-                len(payload),
-            )
+            told = self._untold
+            if told > _TOLD_AT_ONCE:
+                told = _TOLD_AT_ONCE
+            try:
+                head = _pack(
+                    _MARK,
+                    flags,
+                    told,
+                    monotonic_ns(),
+                    name,
+                    number,
+                    room,
+                    in_size,
+                    out_size,
+                    opclass,
+                    optype,
+                    cookie,
+                    len(payload),
+                )
+            except struct.error:
+                as_int(opclass, "opclass")
+                as_int(optype, "optype")
+                _as_cookie(cookie)
+                raise
             try:
                 if descriptors:
                     self._send.sendmsg(
@@ -466,6 +483,28 @@ class Client:
             channel.theirs.close()  # the server has it: so we see when that closes it
         return True
 
+    def _wait_and_post(
+        self,
+        flags: int,
+        room: int,
+        opclass: SupportsIndex,
+        optype: SupportsIndex,
+        cookie: SupportsIndex,
+        payload: bytes,
+        channel: Channel,
+        second: SecondBuffer | None,
+        deadline: float | None,
+    ) -> None:
+        """Queue a call for which there was no room."""
+        posted = False
+        while not posted:
+            self._await_room(deadline)
+            if self._closed or self._is_over():
+                raise self._ended()
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "no room in the queue within the timeout")
+            posted = self._post(flags, room, opclass, optype, cookie, payload, channel, second)
+
     def _await_room(self, deadline: float | None) -> None:
         room = select.poll()
         room.register(self._send, select.POLLOUT)
@@ -474,7 +513,7 @@ class Client:
         # Not for longer than this: where poll calls a full way writable (the BSDs), and where the
         # client is closed meanwhile.
         sleep(0.001)
-        room.poll(min(50, _milliseconds(deadline) or 50))
+        room.poll(50 if deadline is None else min(50, _milliseconds(deadline)))
 
     # Withdrawing
 
@@ -539,10 +578,8 @@ def _closed() -> OSError:
     return OSError(errno.EBADF, "the client is closed")
 
 
-def _milliseconds(deadline: float | None) -> int | None:
+def _milliseconds(deadline: float) -> int:
     """What poll is to wait until `deadline`, rather longer than shorter."""
-    if deadline is None:
-        return None
     return ceil(min(max(0.0, deadline - monotonic()), _LONGEST) * 1000)
 
 

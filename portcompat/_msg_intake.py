@@ -79,6 +79,9 @@ class Connection:
         self.line.close()
 
 
+_NOTHING: Final = sockets.Passed()
+
+
 class Waiting:
     """A request that the server has, from its arrival to its answer."""
 
@@ -91,19 +94,19 @@ class Waiting:
         "frame",
         "id",
         "out_count",
-        "owns",
     )
 
     def __init__(self, received: sockets.Received, connection: Connection) -> None:
         self.data = received[0]
-        self.descriptors = sockets.passed(received[1])
+        self.descriptors = _NOTHING
+        if received[1]:
+            self.descriptors = sockets.Passed(sockets.passed(received[1]))
         self.count = len(self.descriptors)
         self.connection = connection
         self.frame: RequestFrame | None = None  # not read yet
         self.caller: Caller | None = None
         self.id = 0
         self.out_count = 0  # bytes that are in the caller's second buffer by now
-        self.owns = False  # the descriptors are closed with it
 
     def read(self, max_size: int, once: bool) -> RequestFrame:
         """See what it is. After an interruption it can be done again. Raises Malformed."""
@@ -138,10 +141,6 @@ class Waiting:
 
     def close_file(self) -> None:
         sockets.close_all(self.descriptors)
-
-    def __del__(self) -> None:
-        if self.owns:
-            self.close_file()
 
 
 class Intake:
@@ -228,14 +227,17 @@ class Intake:
 
     # Requests
 
-    def head(self, ready: list[int], room: int) -> Waiting | int | None:
+    def head(self, ready: list[tuple[int, int]], room: int) -> Waiting | int | None:
         """The first request, at the head of `line` now; or its size, if that is more than `room`.
 
-        `ready`: the descriptors of the gate that are.
+        `ready`: what the gate said.
         """
         while True:
             if not self.line:
-                connection = self._earliest(ready)
+                if len(ready) == 1:
+                    connection = self.connections.get(ready[0][0])
+                else:
+                    connection = self._earliest(ready)
                 if connection is None:
                     if self._bell_rings:
                         self._set_bell()
@@ -245,7 +247,7 @@ class Intake:
                     if room < size <= self.max_size:
                         return size
                 if not self._receive(connection):
-                    ready = [fd for fd in ready if fd != connection.number]
+                    ready = [each for each in ready if each[0] != connection.number]
                     continue
             waiting = self._read(0)
             if waiting is not None:
@@ -281,8 +283,8 @@ class Intake:
         self._bell_rings = not self.line
         self._set_bell()
 
-    def _earliest(self, ready: list[int]) -> Connection | None:
-        found = [self.connections[fd] for fd in ready if fd in self.connections]
+    def _earliest(self, ready: list[tuple[int, int]]) -> Connection | None:
+        found = [self.connections[fd] for fd, _ in ready if fd in self.connections]
         if len(found) < 2:
             return found[0] if found else None
         for connection in list(found):
@@ -327,7 +329,8 @@ class Intake:
         else:
             waiting = Waiting(*arrival)
             self.line[place] = waiting
-            waiting.owns = True
+            if waiting.descriptors:
+                waiting.descriptors.noted = True
         if waiting.frame is None:
             try:
                 self.dropped += waiting.read(self.max_size, self._once).dropped

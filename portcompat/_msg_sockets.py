@@ -8,7 +8,7 @@ import sys
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from threading import RLock
 from typing import Final, Protocol
@@ -144,6 +144,16 @@ def is_hung_up(*lines: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+class Passed(list[int]):
+    """Descriptors that came with a message; closed with it, once it is noted somewhere."""
+
+    noted = False
+
+    def __del__(self) -> None:
+        if self.noted:
+            close_all(self)
+
+
 class Gate:
     """A descriptor that is readable while one of its sockets is, or a line has hung up.
 
@@ -154,6 +164,10 @@ class Gate:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._kqueue = None if self._epoll else select.kqueue()  # type: ignore[attr-defined,unused-ignore]
         self._poller = self._epoll or self._kqueue
+        # The ready descriptors, each first in a pair; the argument is 0, or -1 to wait.
+        self.poll: Callable[[float], list[tuple[int, int]]] = (
+            self._epoll.poll if self._epoll else self._wait
+        )
 
     def add(self, fd: int) -> None:
         """Watch a socket that is read."""
@@ -182,12 +196,9 @@ class Gate:
         event = select.kevent(fd, select.KQ_FILTER_READ, what)  # type: ignore[attr-defined,unused-ignore]
         self._kqueue.control([event], 0, 0)  # type: ignore[union-attr,unused-ignore]
 
-    def wait(self, block: bool) -> list[int]:
-        """The descriptors that are ready."""
-        if self._epoll is not None:
-            return [fd for fd, _ in self._epoll.poll(-1 if block else 0)]
-        events = self._kqueue.control(None, 1024, None if block else 0)  # type: ignore[union-attr,unused-ignore]
-        return [event.ident for event in events]
+    def _wait(self, timeout: float) -> list[tuple[int, int]]:
+        events = self._kqueue.control(None, 1024, None if timeout < 0 else timeout)  # type: ignore[union-attr,unused-ignore]
+        return [(event.ident, 0) for event in events]
 
     def fileno(self) -> int:
         return self._poller.fileno()  # type: ignore[union-attr,unused-ignore]

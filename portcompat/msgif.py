@@ -8,7 +8,7 @@ import warnings
 from enum import Enum, IntEnum, IntFlag
 from operator import index
 from threading import RLock
-from typing import IO, Final, NamedTuple, Self, SupportsIndex
+from typing import IO, Final, NamedTuple, NoReturn, Self, SupportsIndex
 
 from portcompat import _msg_frames as frames
 from portcompat import _msg_sockets as sockets
@@ -262,26 +262,26 @@ class Instance:
         in those who wait when it dies (M014); EBADF when the instance is closed; EINVAL when
         `room` is negative.
         """
-        size = as_size(room, "room")
+        size = room if room is DEFAULT_MAX_SIZE else as_size(room, "room")
         hand: list[Waiting] = []
         me = object()
         try:
             self._inside.add(me)
             if self._state is not State.RUNNING:
                 self._require_running()
-            gate = self._intake.gate
-            ready = gate.wait(False)
+            poll = self._intake.gate.poll
+            ready = poll(0)
             request = None
             if ready:
-                if self._life_number in ready:
+                if len(ready) > 1 or ready[0][0] == self._life_number:
                     self._require_running()
                 request = self._take(ready, size, hand)
             while request is None:
                 if not block:
                     raise BlockingIOError(errno.EWOULDBLOCK, "no request waits")
                 with self._turn:
-                    ready = gate.wait(True)
-                    if self._closed or self._life_number in ready:
+                    ready = poll(-1)
+                    if self._closed or any(fd == self._life_number for fd, _ in ready):
                         raise OSError(errno.ENXIO, "the mount has died")
                     request = self._take(ready, size, hand)
             self._inside.discard(me)
@@ -296,7 +296,7 @@ class Instance:
                 raise
             raise
 
-    def _take(self, ready: list[int], room: int, hand: list[Waiting]) -> Request | None:
+    def _take(self, ready: list[tuple[int, int]], room: int, hand: list[Waiting]) -> Request | None:
         """The request at the head, if there is one; it is in `hand` as long as it may go back."""
         with self._lock:
             waiting = self._intake.head(ready, room)
@@ -367,6 +367,8 @@ class Instance:
             assert caller is not None
             size = len(payload)
             refused = size > self._intake.max_size
+            if (refused or size > frame.reply_room) and caller.has_gone():
+                self._lose(waiting)
             if refused:
                 value = errno.EFAULT
             elif size > frame.reply_room and not frame.flags & frames.ADJUSTABLE:
@@ -392,8 +394,7 @@ class Instance:
             if gone or self._shared:
                 caller.close()
             if gone:
-                self._require_running()
-                raise OSError(errno.EINVAL, f"the caller of request {number} has gone")
+                self._lose(waiting)
         if refused:
             raise OSError(
                 errno.EFAULT, f"a reply must not be larger than {self._intake.max_size} bytes"
@@ -418,9 +419,13 @@ class Instance:
             raise TypeError("buffer must be writable for SIZEOP_IN: a bytearray, or a view of one")
         view = view.cast("B")
         with self._lock:
+            self._require_running()
             waiting = self._find(number)
-            frame = waiting.frame
+            frame, caller = waiting.frame, waiting.caller
             assert frame is not None
+            assert caller is not None
+            if caller.has_gone():
+                self._lose(waiting)
             if not waiting.descriptors:
                 return 0
             if direction == SIZEOP_IN:
@@ -579,6 +584,13 @@ class Instance:
             self._require_running()
             raise OSError(errno.EINVAL, f"no request {number} is open")
         return waiting
+
+    def _lose(self, waiting: Waiting) -> NoReturn:
+        """The caller of an open request has gone."""
+        self._require_running()
+        self._open.pop(waiting.id, None)
+        waiting.close_file()
+        raise OSError(errno.EINVAL, f"the caller of request {waiting.id} has gone")
 
 
 def _new_counter() -> IO[bytes]:
