@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import stat
+from time import monotonic_ns
 from typing import Final
 
 from portcompat import _msg_frames as frames
@@ -12,6 +13,7 @@ from portcompat._msg_frames import Malformed, RequestFrame
 
 _MOST_CHANNELS: Final = 4096  # of one connection: callers at a time of one process and its children
 _FIRST_SWEEP: Final = 16
+_FRESH: Final = 200_000  # nanoseconds for which a caller is not looked after: he has just asked
 _MOST_COUNTED: Final = 65536
 
 _Arrival = tuple[sockets.Received, "Connection"]
@@ -331,14 +333,20 @@ class Intake:
             self.line[place] = waiting
             if waiting.descriptors:
                 waiting.descriptors.noted = True
-        if waiting.frame is None:
+        frame = waiting.frame
+        if frame is None:
             try:
-                self.dropped += waiting.read(self.max_size, self._once).dropped
+                frame = waiting.read(self.max_size, self._once)
+                self.dropped += frame.dropped
             except Malformed:
                 del self.line[place]
                 self.drop(waiting.connection)
                 return None
-        if waiting.caller is not None and waiting.caller.has_gone():
+        if (
+            waiting.caller is not None
+            and monotonic_ns() - frame.stamp > _FRESH
+            and waiting.caller.has_gone()
+        ):
             del self.line[place]
             return None
         return waiting

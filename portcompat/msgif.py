@@ -259,8 +259,8 @@ class Instance:
         Raises OSError EWOULDBLOCK (BlockingIOError) when the queue is empty and `block` is false
         (M010); E2BIG when the request at the head is larger than `room`, which stays there (M011);
         ENOENT before the mount and after its death (M050); ENXIO when it is mounting or dying, and
-        in those who wait when it dies (M014); EBADF when the instance is closed; EINVAL when
-        `room` is negative.
+        in those who wait and so find out that it has died (M014); EBADF when the instance is
+        closed; EINVAL when `room` is negative.
         """
         size = room if room is DEFAULT_MAX_SIZE else as_size(room, "room")
         hand: list[Waiting] = []
@@ -270,20 +270,22 @@ class Instance:
             if self._state is not State.RUNNING:
                 self._require_running()
             poll = self._intake.gate.poll
-            ready = poll(0)
             request = None
-            if ready:
-                if len(ready) > 1 or ready[0][0] == self._life_number:
+            if block:
+                while request is None:
+                    with self._turn:
+                        ready = poll(-1)
+                        if self._closed or self._life_number in {fd for fd, _ in ready}:
+                            raise OSError(errno.ENXIO, "the mount has died")
+                        request = self._take(ready, size, hand)
+            else:
+                ready = poll(0)
+                if len(ready) > 1 or (ready and ready[0][0] == self._life_number):
                     self._require_running()
-                request = self._take(ready, size, hand)
-            while request is None:
-                if not block:
-                    raise BlockingIOError(errno.EWOULDBLOCK, "no request waits")
-                with self._turn:
-                    ready = poll(-1)
-                    if self._closed or any(fd == self._life_number for fd, _ in ready):
-                        raise OSError(errno.ENXIO, "the mount has died")
+                if ready:
                     request = self._take(ready, size, hand)
+                if request is None:
+                    raise BlockingIOError(errno.EWOULDBLOCK, "no request waits")
             self._inside.discard(me)
             if self._closed:
                 self._free()
