@@ -1,5 +1,6 @@
 """Processes that work for a test: fork children, and others that know nothing of it."""
 
+import atexit
 import importlib
 import os
 import pickle
@@ -124,6 +125,7 @@ class _Nursery:
         self._lock = Lock()
         self._orders, theirs = socket.socketpair()
         self._orders.settimeout(PATIENCE)
+        atexit.register(self._orders.close)
         with theirs:
             number = theirs.fileno()
             subprocess.Popen(
