@@ -184,7 +184,8 @@ class Client:
             for fd, kind in zip(descriptors, kinds, strict=True):
                 ends.append(sockets.adopt(fd, kind))
             sockets.close_all(descriptors)
-            return cls(*ends, flags=flags)
+            send, receive, line, life = ends
+            return cls(send, receive, line, life, flags)
         except BaseException as error:
             for end in ends:
                 end.close()

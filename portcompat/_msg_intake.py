@@ -22,23 +22,23 @@ _Arrival = tuple[sockets.Received, "Connection"]
 class Caller:
     """The server's end of a caller's channel."""
 
-    __slots__ = ("_events", "socket")
+    __slots__ = ("_events", "end")
 
     def __init__(self, end: socket.socket) -> None:
-        self.socket = end
+        self.end = end
         self._events = select.poll()
         self._events.register(end, 0)
 
     def has_gone(self) -> bool:
         """Under the mount's lock, as nobody may ask at the same time."""
-        return self.socket.fileno() < 0 or bool(self._events.poll(0))
+        return self.end.fileno() < 0 or bool(self._events.poll(0))
 
     def close(self) -> None:
-        self.socket.close()
+        self.end.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "socket"):
-            self.socket.close()
+        if hasattr(self, "end"):
+            self.end.close()
 
 
 class Connection:

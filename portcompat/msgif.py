@@ -385,7 +385,7 @@ class Instance:
             try:
                 del self._open[number]
                 # One step with noting it: a signal handler cannot come between.
-                sent.extend(map(caller.socket.send, (reply,), (sockets.SEND,)))
+                sent.extend(map(caller.end.send, (reply,), (sockets.SEND,)))
             except BaseException as error:
                 gone = isinstance(error, OSError) and error.errno in sockets.GONE
                 if not gone:
@@ -447,7 +447,8 @@ class Instance:
         when descriptors run out.
         """
         with sockets.making:
-            return Client(*self._connect(), flags=ONCE if self._shared else 0)
+            send, receive, line, life = self._connect()
+            return Client(send, receive, line, life, ONCE if self._shared else 0)
 
     def send_handle(self, sock: socket.socket) -> None:
         """Hand a new connection to whoever calls `Client.recv_handle` at the other end of `sock`.
