@@ -13,19 +13,18 @@ README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "backends/README.md"]
 
 
-def block(language: str) -> str:
-    """The only block of code in that language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert isinstance(text, str)
-    return text
+def blocks(language: str) -> list[str]:
+    """The blocks of code in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_prints_what_the_readme_says(
-    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_the_examples_print_what_the_readme_says(
+    number: int, backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PORTCOMPAT_BACKEND", backend)
-    exec(compile(block("python"), "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out == block("text")
+    exec(compile(blocks("python")[number], "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out == blocks("text")[number]
 
 
 def test_the_table_shows_every_backend_with_its_features() -> None:
