@@ -241,8 +241,8 @@ def test_each_reply_belongs_to_its_request(make_port: Callable[..., Port], scale
             client.channel.settimeout(PATIENCE)
             sent += told(client.channel)
         over.set()
-        with instance.client() as client:
-            client.unmount()
+        with instance.client() as last:
+            last.unmount()
         assert sum(server.result() for server in servers) == sent
 
 
