@@ -157,8 +157,8 @@ class Client:
     def _start(self) -> None:
         """What each process has for itself."""
         self._lock = RLock()
-        self._taken: list[sockets.Received] = []  # out of the queue, in one step with receiving
-        self._held: list[Held] = []
+        self._held: list[sockets.Received | Held] = []
+        self._resends = False  # all that there was is in `_held`, and is being sent again
         self._active: set[object] = set()  # those who use the sockets
         self._free: list[Channel] = []
         self._lines: list[select.poll] = []  # to ask whether the lines hang up; idle
@@ -258,7 +258,11 @@ class Client:
                 second.fill(min(reply[1], second.out_size))
         except BaseException as error:
             if channel is not None:
-                self._withdraw(channel)
+                try:
+                    self._withdraw(channel)
+                except BaseException:  # of a signal handler: nothing may stay behind for it
+                    self._withdraw(channel)
+                    raise
             if isinstance(error, Malformed):
                 raise OSError(errno.EPROTO, f"{error}") from error
             raise
@@ -441,8 +445,10 @@ class Client:
                 descriptors += (second.fileno(),)
                 in_size, out_size = second.in_size, second.out_size
         with self._lock:
-            if self._held or self._taken:
-                self._put_back()
+            if self._held:  # this is a signal handler's call, or one was here
+                if not self._resends:
+                    self._drain()
+                self._resend()
             told = self._untold
             if told > _TOLD_AT_ONCE:
                 told = _TOLD_AT_ONCE
@@ -520,40 +526,37 @@ class Client:
 
     def _withdraw(self, channel: Channel) -> None:
         """Leave without a reply: whatever was queued or taken of this is nobody's now (M056)."""
-        try:
-            self._take_back(channel)
-        except BaseException:  # of a signal handler: nothing may stay behind for it
-            self._take_back(channel)
-            raise
-        finally:
-            self._leave(channel)
+        self._take_back(channel)
+        self._leave(channel)
 
     def _take_back(self, channel: Channel) -> None:
         channel.close()
         if not channel.number:
             return
         with self._lock:
-            try:
-                while True:  # one step with noting it: a signal handler cannot come between
-                    self._taken.extend(
-                        map(
-                            self._receive.recvmsg,
-                            (frames.REQUEST_HEAD + self._max_size,),
-                            (sockets.PASSED_SPACE,),
-                            (sockets.TAKE,),
-                        )
-                    )
-            except BlockingIOError:
-                pass
-            self._put_back(channel)
+            if self._resends:
+                self._resend(channel)
+            self._drain()
+            self._resend(channel)
 
-    def _put_back(self, without: Channel | None = None) -> None:
-        """In the lock: queue again what was taken back, in its order."""
-        while self._taken:
-            self._held.append(Held(self._taken[0]))
-            del self._taken[0]
+    def _drain(self) -> None:
+        """In the lock: take all out of the queue that the server has not."""
+        room = frames.REQUEST_HEAD + self._max_size
+        try:
+            while True:  # one step with noting it: a signal handler cannot come between
+                received = map(
+                    self._receive.recvmsg, (room,), (sockets.PASSED_SPACE,), (sockets.TAKE,)
+                )
+                self._held.extend(received)
+        except BlockingIOError:
+            self._resends = True
+
+    def _resend(self, without: Channel | None = None) -> None:
+        """In the lock: queue again what was taken out, in its order."""
         while self._held:
             held = self._held[0]
+            if not isinstance(held, Held):
+                held = self._held[0] = Held(held)
             data = held.received[0]
             mine = without is not None and frames.is_request(data, without.name, without.number)
             if not mine and not held.sent:
@@ -563,9 +566,7 @@ class Client:
                         map(self._send.sendmsg, ((data,),), (ancillary,), (sockets.SEND,))
                     )
                 except OSError as error:
-                    if error.errno not in sockets.FULL or sockets.is_hung_up(
-                        self._life, self._line
-                    ):
+                    if error.errno not in sockets.FULL or self._is_over():
                         held.sent.append(0)  # it has nowhere to go
                     else:  # a fork relative has filled it up meanwhile
                         sleep(0.001)
@@ -573,6 +574,7 @@ class Client:
             sockets.close_all(held.descriptors)
             if self._held and self._held[0] is held:
                 del self._held[0]
+        self._resends = False
 
 
 def _closed() -> OSError:

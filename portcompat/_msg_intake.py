@@ -81,9 +81,6 @@ class Connection:
         self.line.close()
 
 
-_NOTHING: Final = sockets.Passed()
-
-
 class Waiting:
     """A request that the server has, from its arrival to its answer."""
 
@@ -100,9 +97,7 @@ class Waiting:
 
     def __init__(self, received: sockets.Received, connection: Connection) -> None:
         self.data = received[0]
-        self.descriptors = _NOTHING
-        if received[1]:
-            self.descriptors = sockets.Passed(sockets.passed(received[1]))
+        self.descriptors = sockets.passed(received[1]) if received[1] else []
         self.count = len(self.descriptors)
         self.connection = connection
         self.frame: RequestFrame | None = None  # not read yet
@@ -331,14 +326,13 @@ class Intake:
         else:
             waiting = Waiting(*arrival)
             self.line[place] = waiting
-            if waiting.descriptors:
-                waiting.descriptors.noted = True
         frame = waiting.frame
         if frame is None:
             try:
                 frame = waiting.read(self.max_size, self._once)
                 self.dropped += frame.dropped
             except Malformed:
+                waiting.close_file()
                 del self.line[place]
                 self.drop(waiting.connection)
                 return None
@@ -347,6 +341,7 @@ class Intake:
             and monotonic_ns() - frame.stamp > _FRESH
             and waiting.caller.has_gone()
         ):
+            waiting.close_file()
             del self.line[place]
             return None
         return waiting
@@ -357,19 +352,22 @@ class Intake:
         for connection in list(self.connections.values()):
             connection.close()
         self.connections.clear()
-        for arrival in self.line:
-            if not isinstance(arrival, Waiting):
-                sockets.close_all(sockets.passed(arrival[0][1]))
-        self.line.clear()
+        self._clear()
         self._bell.close()
         self._button.close()
         self.gate.close()
+
+    def _clear(self) -> None:
+        for arrival in self.line:
+            waiting = arrival if isinstance(arrival, Waiting) else Waiting(*arrival)
+            waiting.close_file()
+        self.line.clear()
 
     def reopen(self) -> None:
         """In a fork child that serves too: the gate, and what was taken, are the parent's."""
         for end in (self._bell, self._button, self.gate):
             end.close()
-        self.line.clear()
+        self._clear()
         self._bell_rings = False
         self._open_gate()
         for connection in self.connections.values():

@@ -144,16 +144,6 @@ def is_hung_up(*lines: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-class Passed(list[int]):
-    """Descriptors that came with a message; closed with it, once it is noted somewhere."""
-
-    noted = False
-
-    def __del__(self) -> None:
-        if self.noted:
-            close_all(self)
-
-
 class Gate:
     """A descriptor that is readable while one of its sockets is, or a line has hung up.
 

@@ -523,12 +523,15 @@ class Instance:
                     self._counter.close()
                 while self._open:
                     _, waiting = self._open.popitem()
+                    waiting.close_file()
                     if waiting.caller is not None:
                         waiting.caller.close()
                 self._freed = True
 
     def forked(self) -> None:
         """In a fork child: a shared instance serves on, another one is closed."""
+        for waiting in self._open.values():
+            waiting.close_file()
         self._start()
         if self._freed:
             return
