@@ -107,6 +107,18 @@ def test_how_many_wait_can_be_asked(client: Caller, server: Server) -> None:
 
 
 @rule("M040")
+def test_counting_makes_it_neither_readable_nor_not(client: Caller, server: Server) -> None:
+    client.cast(1)
+    assert server.readable(SOON)
+    assert server.instance.pending() == 1
+    assert server.readable()
+    server.instance.getop(block=False)
+    assert not server.readable()
+    assert server.instance.pending() == 0
+    assert not server.readable()
+
+
+@rule("M040")
 def test_a_request_that_waits_is_seen_by_who_comes_later(
     client: Caller, instance: Instance, make_port: Callable[..., Port]
 ) -> None:

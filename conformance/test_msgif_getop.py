@@ -171,6 +171,17 @@ def test_a_request_larger_than_the_room_stays_at_the_head(
 
 
 @rule("M011")
+def test_a_request_that_was_counted_stays_at_the_head_too(client: Caller, server: Server) -> None:
+    client.cast(1, bytes(100))
+    client.cast(2)
+    assert server.readable(SOON)
+    for _ in range(2):
+        assert server.instance.pending() == 2
+        refused(errno.E2BIG, lambda: server.instance.getop(99, block=False))
+    assert [server.take(100).optype for _ in range(2)] == [1, 2]
+
+
+@rule("M011")
 def test_a_call_larger_than_the_room_is_still_answered(client: Caller, server: Server) -> None:
     call = client.call(1, bytes(5000))
     with pytest.raises(OSError) as caught:
@@ -320,9 +331,11 @@ def test_a_call_awaits_its_reply_when_it_was_taken(client: Caller, server: Serve
 @rule("M013")
 def test_a_cast_is_done_with_when_it_was_taken(client: Caller, server: Server) -> None:
     client.cast(1)
-    server.take()
+    request = server.take()
     assert server.is_idle()
-    refused(errno.EINVAL, lambda: server.instance.putop(0))
+    assert request.id == 0
+    refused(errno.EINVAL, lambda: server.instance.putop(request.id))
+    refused(errno.EINVAL, lambda: server.instance.putop(1))
 
 
 @rule("M014")

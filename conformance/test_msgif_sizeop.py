@@ -56,6 +56,17 @@ def test_a_buffer_may_be_moved_in_and_another_out(client: Caller, server: Server
     assert call.result() == (b"", b"ABCD")
 
 
+def test_in_reads_nothing_of_what_is_for_out(client: Caller, server: Server) -> None:
+    call = client.exchange(4, sizeop_in=b"abcd")
+    request = server.take()
+    server.instance.sizeop(request.id, SIZEOP_OUT, b"1234")
+    buffer = bytearray(8)
+    assert server.instance.sizeop(request.id, SIZEOP_IN, buffer) == 4
+    assert buffer == b"abcd" + bytes(4)
+    server.instance.putop(request.id)
+    assert call.result() == (b"", b"1234")
+
+
 def test_a_buffer_may_be_moved_again(client: Caller, server: Server) -> None:
     call = client.exchange(4, sizeop_in=b"abcd")
     request = server.take()
