@@ -407,6 +407,8 @@ class Client:
             if len(data) != size.size:
                 raise self._ended()
             (max_size,) = size.unpack(data)
+            if not 0 < max_size <= frames.MOST:
+                raise OSError(errno.EPROTO, f"the server says that payloads have {max_size} bytes")
             sockets.give_room(self._send, max_size)
             self._max_size = max_size
             return int(max_size)

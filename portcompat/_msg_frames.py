@@ -34,6 +34,8 @@ REPLY_HEAD: Final = _REPLY.size
 HANDLE_SIZE: Final = _HANDLE.size
 
 pack_request: Final = _REQUEST.pack
+MOST: Final = 1 << 28
+"""More than any system's sockets carry at once."""
 NO_LIMIT: Final = 0xFFFF_FFFF
 """The room for a reply of a caller who names none."""
 

@@ -16,6 +16,9 @@ _FIRST_SWEEP: Final = 16
 _FRESH: Final = 200_000  # nanoseconds for which a caller is not looked after: he has just asked
 _MOST_COUNTED: Final = 65536
 
+_SPACE: Final = (sockets.PASSED_SPACE,)
+_TAKE: Final = (sockets.TAKE,)
+
 _Arrival = tuple[sockets.Received, "Connection"]
 
 
@@ -47,6 +50,7 @@ class Connection:
     def __init__(self, receive: socket.socket, line: socket.socket) -> None:
         self.receive, self.line = receive, line
         self.number = receive.fileno()
+        self.alone = (self,)
         self.callers: dict[int, Caller] = {}
         self.stamp: int | None = None  # of the request that comes next, as far as known
         self._sweep_at = _FIRST_SWEEP
@@ -119,9 +123,7 @@ class Waiting:
                     raise Malformed("a channel is announced twice")
                 self.connection.add_caller(frame.channel, self.caller)
         elif frame.flags & frames.WANTS_REPLY:
-            self.caller = callers.get(frame.channel)
-            if self.caller is None:
-                raise Malformed("a request has a channel that nobody announced")
+            self.caller = callers.get(frame.channel)  # None: he has gone, and was swept away
         if frame.flags & frames.WITH_FILE and not stat.S_ISREG(os.fstat(self.file).st_mode):
             raise Malformed("the second buffer is no file")
         self.frame = frame
@@ -155,6 +157,7 @@ class Intake:
     def __init__(self, once: bool) -> None:
         self.dropped = 0
         self.max_size = 0
+        self._room = (0,)
         self.connections: dict[int, Connection] = {}
         self.line: list[_Arrival | Waiting] = []
         self._once = once
@@ -192,6 +195,7 @@ class Intake:
 
     def mount(self, max_size: int) -> None:
         self.max_size = max_size
+        self._room = (frames.REQUEST_HEAD + max_size + 1,)
         for connection in self.connections.values():
             self._tell(connection)
 
@@ -244,6 +248,7 @@ class Intake:
                     if room < size <= self.max_size:
                         return size
                 if not self._receive(connection):
+                    self._doubt(connection)
                     ready = [each for each in ready if each[0] != connection.number]
                     continue
             waiting = self._read(0)
@@ -302,16 +307,20 @@ class Intake:
     def _look(self, connection: Connection) -> None:
         seen = _peek(connection)
         connection.stamp = None if seen is None else seen[0]
+        if seen is None:
+            self._doubt(connection)
+
+    def _doubt(self, connection: Connection) -> None:
+        """It was said to be ready and has nothing: another was faster, or its client broke it."""
+        if connection.number in self.connections and sockets.is_shut(connection.receive):
+            self.drop(connection)
 
     def _receive(self, connection: Connection) -> bool:
         """Move the next request of a connection to the end of `line`, if there is one."""
         connection.stamp = None
-        room = frames.REQUEST_HEAD + self.max_size + 1
         try:
-            received = map(
-                connection.receive.recvmsg, (room,), (sockets.PASSED_SPACE,), (sockets.TAKE,)
-            )
-            self.line.extend(zip(received, (connection,), strict=False))
+            received = map(connection.receive.recvmsg, self._room, _SPACE, _TAKE)
+            self.line.extend(zip(received, connection.alone))  # noqa: B905, one of each
         except OSError as error:
             if error.errno in sockets.EMPTY:
                 return False
@@ -336,10 +345,9 @@ class Intake:
                 del self.line[place]
                 self.drop(waiting.connection)
                 return None
-        if (
-            waiting.caller is not None
-            and monotonic_ns() - frame.stamp > _FRESH
-            and waiting.caller.has_gone()
+        if frame.flags and (
+            waiting.caller is None
+            or (monotonic_ns() - frame.stamp > _FRESH and waiting.caller.has_gone())
         ):
             waiting.close_file()
             del self.line[place]

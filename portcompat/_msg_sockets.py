@@ -37,6 +37,7 @@ GONE: Final = frozenset(
 
 # The room of a socket for requests and replies: many small ones, or some of the largest.
 _LEAST_ROOM: Final = 1024 * 1024
+_MOST_ROOM: Final = 1 << 30
 
 Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
 """What recvmsg returns."""
@@ -77,7 +78,7 @@ def give_room(sender: socket.socket, max_size: int) -> bool:
     poll(2) calls a socket writable when a quarter or less of it is filled, so a frame must fit
     the rest.
     """
-    wanted = max(_LEAST_ROOM, 4 * max_size)
+    wanted = min(max(_LEAST_ROOM, 4 * max_size), _MOST_ROOM)
     try:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted)
     except OSError:  # the BSDs refuse what is too much, Linux takes what there is
@@ -117,9 +118,11 @@ def close_first(descriptors: list[int]) -> None:
 
 def adopt(fd: int, kind: int | None = None) -> socket.socket:
     """The Unix socket of `fd`, under another number; `fd` stays open. Raises Malformed."""
+    copy = [os.dup(fd)]
     try:
-        end = socket.socket(fileno=os.dup(fd))
+        end = socket.socket(fileno=copy[0])
     except OSError as error:
+        close_all(copy)
         raise Malformed("a descriptor is no socket") from error
     if end.family != socket.AF_UNIX or (kind is not None and end.type != kind):
         end.close()
@@ -141,6 +144,15 @@ def is_hung_up(*lines: socket.socket) -> bool:
         if line.fileno() < 0:
             return True
         poll.register(line, 0)
+    return bool(poll.poll(0))
+
+
+def is_shut(end: socket.socket) -> bool:
+    """Whether somebody has shut down a socket, which is ready for ever then."""
+    if end.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(end, getattr(select, "POLLRDHUP", 0))
     return bool(poll.poll(0))
 
 

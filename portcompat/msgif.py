@@ -44,6 +44,8 @@ class State(Enum):
     DEAD = "dead"
 
 
+_FIRST_SWEEP: Final = 4
+
 _ALIVE: Final = (State.MOUNTING, State.RUNNING)
 
 
@@ -167,6 +169,7 @@ class Instance:
         self._inside: set[object] = set()  # the getops under way
         self._open: dict[int, Waiting] = {}
         self._last_id = 0
+        self._sweep_at = _FIRST_SWEEP  # how many are open when they are looked through
 
     # Life
 
@@ -275,7 +278,10 @@ class Instance:
                 while request is None:
                     with self._turn:
                         ready = poll(-1)
-                        if self._closed or self._life_number in {fd for fd, _ in ready}:
+                        if self._closed or (
+                            (len(ready) != 1 or ready[0][0] == self._life_number)
+                            and self._life_number in dict(ready)
+                        ):
                             raise OSError(errno.ENXIO, "the mount has died")
                         request = self._take(ready, size, hand)
             else:
@@ -318,6 +324,8 @@ class Instance:
                         self._last_id = waiting.id
                     else:
                         waiting.id = os.lseek(self._counter.fileno(), 1, os.SEEK_CUR)
+                if len(self._open) >= self._sweep_at:
+                    self._sweep()
                 self._open[waiting.id] = waiting
             self._intake.take(waiting)
             return _new(
@@ -331,6 +339,14 @@ class Instance:
                     frame.flags & _SHOWN,
                 ),
             )
+
+    def _sweep(self) -> None:
+        """Forget the requests that were taken and whose callers have gone (M056)."""
+        for number, waiting in list(self._open.items()):
+            if waiting.caller is None or waiting.caller.has_gone():
+                self._open.pop(number, None)
+                waiting.close_file()
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._open))
 
     def _give_up(self, me: object, hand: list[Waiting]) -> None:
         """A getop ends without a request: what it has in hand goes back (M012)."""
