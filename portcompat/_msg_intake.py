@@ -12,7 +12,7 @@ from portcompat import _msg_sockets as sockets
 from portcompat._msg_frames import Malformed, RequestFrame
 
 _MOST_CHANNELS: Final = 4096  # of one connection: callers at a time of one process and its children
-_FIRST_SWEEP: Final = 16
+_FIRST_SWEEP: Final = 4
 _FRESH: Final = 200_000  # nanoseconds for which a caller is not looked after: he has just asked
 _MOST_COUNTED: Final = 65536
 
