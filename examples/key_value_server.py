@@ -45,6 +45,11 @@ class Op(IntEnum):
 NAMES = {int(op): op.name.lower() for op in Op}
 
 
+def say(line: str) -> None:
+    """Print it in one piece: other processes print too."""
+    print(line + "\n", end="", flush=True)
+
+
 class Store:
     """What the server keeps: a key is the cookie of a request, a value its payload."""
 
@@ -96,7 +101,7 @@ def serve(parent: socket.socket, path: str) -> None:
         os.rename(path + ".new", path)  # whoever finds it can connect
         for each in (instance, listener, parent):
             port.associate(each, POLLIN, each)
-        print(f"server {os.getpid()} serves", flush=True)
+        say(f"server {os.getpid()} serves")
         told = monotonic()
         while True:
             for event in port.getn(3, timeout=max(0.0, told + EVERY - monotonic())):
@@ -110,7 +115,7 @@ def serve(parent: socket.socket, path: str) -> None:
             if monotonic() >= told + EVERY:
                 told = monotonic()
                 counts = ", ".join(f"{n} {name}" for name, n in sorted(store.done.items()))
-                print(f"server {os.getpid()}: {counts or 'nothing'}", flush=True)
+                say(f"server {os.getpid()}: {counts or 'nothing'}")
 
 
 def welcome(instance: Instance, listener: socket.socket) -> None:
@@ -177,7 +182,7 @@ def ask(parent: socket.socket, path: str, number: int, requests: int) -> None:
         if n % 10 == 9 and server.call(Op.DELETE, key) is None:
             lost += 1
     server.client.close()
-    print(f"client {number}: {requests} rounds, {lost} lost, servers: {server.servers}", flush=True)
+    say(f"client {number}: {requests} rounds, {lost} lost, servers: {server.servers}")
 
 
 class Family:
@@ -239,7 +244,7 @@ def main() -> int:
                 failed += code != 0
         family.lines[server].close()  # which ends it
         os.waitpid(server, 0)
-    print(f"{args.clients - failed} of {args.clients} clients got what they had put", flush=True)
+    say(f"{args.clients - failed} of {args.clients} clients got what they had put")
     return 1 if failed else 0
 
 
