@@ -1,4 +1,4 @@
-"""Fixtures that several modules share: descriptors that are closed while watched, clocks, files."""
+"""Fixtures that several modules share: descriptors, clocks, files, and mounts."""
 
 import errno
 import os
@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from portcompat import Port, port_close, port_create
+from portcompat.conformance._callers import PLACES, Caller, Where, caller
 from portcompat.conformance._files import NOBODY, Happened
 from portcompat.conformance._lives import Kind, Life
+from portcompat.conformance._servers import Server
+from portcompat.msgif import Cloner, Instance
 
 
 @pytest.fixture
@@ -107,3 +110,36 @@ def open_to_all() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+@pytest.fixture
+def cloner() -> Cloner:
+    return Cloner()
+
+
+@pytest.fixture
+def instance(cloner: Cloner) -> Iterator[Instance]:
+    """The server's end of a running mount."""
+    with cloner.open() as instance:
+        instance.mount()
+        yield instance
+
+
+@pytest.fixture
+def server(port: Port, instance: Instance) -> Server:
+    """A server that waits in a port of the backend under test for the descriptor of its mount."""
+    return Server(instance, port)
+
+
+@pytest.fixture(params=PLACES)
+def where(request: pytest.FixtureRequest) -> Where:
+    """Where the callers of a mount are."""
+    place: Where = request.param
+    return place
+
+
+@pytest.fixture
+def client(where: Where, instance: Instance) -> Iterator[Caller]:
+    """A caller of the mount."""
+    with caller(where, instance) as made:
+        yield made

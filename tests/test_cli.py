@@ -1,5 +1,6 @@
 """The command `portcompat`: its output, its errors, its exit codes."""
 
+import itertools
 import json
 import os
 import pty
@@ -156,11 +157,23 @@ class TestListOfRules:
         untestable = {number for number, rule in load_rules().items() if rule.untestable}
         assert not untestable & checked_by().keys()
 
-    def test_it_can_be_asked_for_one(self, ask: Ask) -> None:
-        said = ask("conformance", "--list-rules", "--rule", "r156")
+    @pytest.mark.parametrize("number", ["R156", "M011"])
+    def test_it_can_be_asked_for_one(self, ask: Ask, number: str) -> None:
+        said = ask("conformance", "--list-rules", "--rule", number.lower())
         assert said.code == 0
-        assert said.out.startswith("R156  ")
+        assert said.out.startswith(f"{number}  ")
         assert "\n      test_" in said.out
+
+    def test_the_rules_of_one_part_stand_together_in_their_order(self) -> None:
+        parts = [part for part, _ in itertools.groupby(number[0] for number in load_rules())]
+        assert len(parts) == len(set(parts))
+        messages = [number for number in load_rules() if number[0] == "M"]
+        assert messages == sorted(messages)
+
+    def test_a_number_of_no_part_is_a_usage_error(self, ask: Ask) -> None:
+        said = ask("conformance", "--rule", "M999")
+        assert said.code == 2
+        assert "there is no rule M999" in said.err
 
 
 SUITE = """

@@ -187,6 +187,7 @@ def test_an_example_says_what_it_can_be_asked(name: str, backend: str) -> None:
         ("chat_server.py", "--listen", "nowhere"),
         ("job_queue.py", "--workers", "0"),
         ("job_queue.py", "--slots", "many"),
+        ("key_value_server.py", "--clients", "none"),
     ],
 )
 def test_an_argument_that_means_nothing_is_a_usage_error(
@@ -354,3 +355,47 @@ def test_an_interrupted_job_queue_stops_all_its_threads(backend: str) -> None:
     )
     assert match is not None
     assert int(match[2]) <= 32
+
+
+class KeyValue:
+    """A running key-value server with its clients, and the lines that they all print."""
+
+    def __init__(self, example: Example) -> None:
+        self.example = example
+
+    def next_server(self) -> int:
+        """The number of the next server that serves."""
+        while True:
+            match = re.fullmatch(r"server (\d+) serves", self.example.first_line())
+            if match is not None:
+                return int(match[1])
+
+
+def test_every_client_finds_in_the_store_what_it_put(backend: str) -> None:
+    arguments = ["--clients", "3", "--requests", "200"]
+    with Example("key_value_server.py", *arguments, backend=backend) as example:
+        code, output, errors = example.finish()
+    assert (code, errors) == (0, "")
+    assert output[-1] == "3 of 3 clients got what they had put"
+    said = sorted(line for line in output if line.startswith("client"))
+    assert said == [f"client {n}: 200 rounds, 0 lost, servers: 1" for n in range(3)]
+
+
+def test_a_key_value_server_that_is_killed_is_started_anew_and_no_client_hangs(
+    backend: str,
+) -> None:
+    with Example(
+        "key_value_server.py", "--clients", "4", "--requests", "2000", backend=backend
+    ) as example:
+        running = KeyValue(example)
+        killed = set()
+        for _ in range(5):
+            number = running.next_server()
+            os.kill(number, signal.SIGKILL)
+            killed.add(number)
+        last = running.next_server()
+        code, output, errors = example.finish()
+    assert (code, errors) == (0, "")
+    assert len(killed) == 5
+    assert last not in killed
+    assert output[-1] == "4 of 4 clients got what they had put"

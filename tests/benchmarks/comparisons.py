@@ -1,6 +1,6 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import descriptors, files, imports, messages, threads, timers
+from tests.benchmarks import descriptors, files, imports, messages, msgif, threads, timers
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -112,4 +112,39 @@ ALL = (
         needs="watchfiles",
     ),
     Comparison("import portcompat", "import asyncio", 1 / 2, imports.against_asyncio, only=""),
+    Comparison(
+        "call and reply of 64 bytes",
+        "Connection send_bytes, recv_bytes",
+        1.0,
+        msgif.call_against_connection,
+        only="",
+    ),
+    Comparison(
+        "63 casts and a call of 64 bytes, per request",
+        "Connection send_bytes",
+        1.0,
+        msgif.casts_against_connection,
+        inner=msgif.BATCH,
+        only="",
+    ),
+    Comparison(
+        "call and reply of 64 KiB",
+        "Connection send_bytes, recv_bytes",
+        None,
+        msgif.large_call_against_connection,
+        only="",
+    ),
+    Comparison(
+        "call and reply of 64 bytes",
+        "JSON-RPC over a Unix socket",
+        1.0,
+        msgif.call_against_json_rpc,
+        only="",
+    ),
+    Comparison(
+        "call and reply, server in a port",
+        "Connection send_bytes, recv_bytes",
+        None,
+        msgif.call_through_a_port,
+    ),
 )
