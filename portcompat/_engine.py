@@ -122,6 +122,7 @@ class Engine(Turns, Backend):
             files.watcher.close()
             raise
         self._files = files
+        self._attended = True
 
     def dissociate_file(self, object: FileObject) -> None:
         with self._lock:
@@ -426,6 +427,7 @@ class Engine(Turns, Backend):
             descriptor = self._driver.fileno()
             if self._shown is None:
                 self._shown = False
+                self._attended = True
             if not (self._stands_by or "passive-fileno" in self.features):
                 Thread(target=self._stand_by, name="portcompat stand-by", daemon=True).start()
             self._catch_up()
@@ -454,7 +456,7 @@ class Engine(Turns, Backend):
         with self._lock:
             if self._busy:
                 self._refuse()
-            self.closed = True
+            self.closed = self._attended = True
             self._timed = False
             self._quiet = -1
             self._alone = False
@@ -486,7 +488,7 @@ class Engine(Turns, Backend):
         self._busy = False
         self._why_closed = reason
         if not self.closed:
-            self.closed = True
+            self.closed = self._attended = True
             self._timed = False
             self._quiet = -1
             self._plain = False

@@ -69,6 +69,41 @@ class Monitor:
     while it waits for it (`_unlock`).
     """
 
+    __slots__ = (  # also because CPython is slower with objects of more than 30 attributes
+        "_again",
+        "_alert",
+        "_alone",
+        "_associations",
+        "_attended",
+        "_busy",
+        "_call_due",
+        "_called",
+        "_callers",
+        "_calm",
+        "_driver",
+        "_expirations",
+        "_files",
+        "_in_driver",
+        "_inbox",
+        "_leader",
+        "_left",
+        "_lock",
+        "_plain",
+        "_queue",
+        "_quiet",
+        "_ring",
+        "_shown",
+        "_stands_by",
+        "_timed",
+        "_unlooked",
+        "_unseen",
+        "_waiters",
+        "_wakers",
+        "_why_closed",
+        "abandoned",
+        "closed",
+    )
+
     def __init__(self, driver: Driver, max_events: int) -> None:
         self.closed = False
         self.abandoned = False  # by a fork: the port is the parent's
@@ -86,6 +121,7 @@ class Monitor:
         self._expirations = Expirations(driver, self._queue)
         self._timed = False  # whether a timer may expire
         self._files: Files | None = None  # once the port has watched one
+        self._attended = False  # fileno() is looked at, files are watched, or the port is closed
         self._unseen = False
         self._unlooked = 0  # retrievals since the last look
         self._alert: PortEvent | None = None
@@ -149,17 +185,13 @@ class Monitor:
         `pay`: wake the leader if he is called; else the caller does, outside the lock.
         """
         queue = self._queue
-        if not (
-            self._ring
-            or self._call_due
-            or queue.declined
-            or self._shown is not None
-            or self._files is not None
-            or self.closed
-        ):
+        if not (self._ring or self._attended or self._call_due or queue.declined):
             # The usual case, nobody to serve: what `_arrange` would do in full.
-            self._calm = -1 if self._unseen else queue.room
-            self._quiet = -1 if self._timed else self._calm
+            if self._unseen:
+                self._calm = self._quiet = -1
+            else:
+                self._calm = queue.room
+                self._quiet = -1 if self._timed else self._calm
             self._plain = not (
                 self._associations.active or queue.line or self._alert or self._timed
             )

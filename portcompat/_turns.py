@@ -22,6 +22,8 @@ class Turns(Monitor):
     costs one thread switch.
     """
 
+    __slots__ = ()
+
     def _join(self, waiter: Waiter) -> None:
         if self._waiters:
             if any(other.thread == waiter.thread for other in self._waiters):

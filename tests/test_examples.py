@@ -60,11 +60,13 @@ class Example:
         trace: TracebackType | None,
     ) -> None:
         with self.process:  # waits for its end and closes the pipes
-            if self.process.poll() is None:
+            code = self.process.poll()
+            if code is None:
                 self.process.kill()
-                if error is not None and self.process.stderr is not None:
-                    left = self.process.stderr.read()
-                    error.add_note(f"the example was still running; its stderr: {left!r}")
+            if error is not None and self.process.stderr and not self.process.stderr.closed:
+                left = self.process.stderr.read()
+                how = "was still running" if code is None else f"ended with {code}"
+                error.add_note(f"the example {how}; its stderr: {left!r}")
 
     def first_line(self) -> str:
         """What it says when it is ready."""
