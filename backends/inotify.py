@@ -150,17 +150,19 @@ class InotifyWatcher(FileWatcher):
         self._told: list[tuple[int, int]] = []
         self._watches: dict[int, _Watch] = {}
         self._inodes: dict[int, _Inode] = {}  # by watch descriptor
+        self._held: list[_Inode] = []  # by the `watch` that is under way
         self._removed: set[int] = set()  # watch descriptors whose IN_IGNORED has not come yet
 
     def watch(self, token: int, path: bytes, follow: bool, bits: int) -> FileStatus:
         for _ in range(_TRIES):
             place = find(path, follow)
-            held: list[_Inode] = []
+            self._held = held = []
             try:
                 status = self._watch(token, place, bits, held)
             except FileNotFoundError:  # gone since it was found: perhaps it is being replaced
                 continue
             finally:
+                self._held = []
                 for inode in held:
                     self._release(inode)
             if status is not None:
@@ -350,7 +352,7 @@ class InotifyWatcher(FileWatcher):
                 self._tell(watch, bits & watch.bits)
 
     def _tell_of_inode(self, inode: _Inode, mask: int) -> None:
-        waited_for = bool(inode.names)
+        waited_for = bool(inode.names) or inode in self._held
         for watch in list(inode.watches.values()):
             if watch.directory is None:
                 waited_for = True

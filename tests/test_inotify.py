@@ -299,3 +299,21 @@ def test_where_neither_may_be_read_the_file_is_refused(
     with pytest.raises(PermissionError):
         watcher.watch(1, bytes(file), True, CHANGED)
     assert kernel_watches(watcher) == 0
+
+
+def test_a_file_that_is_written_to_all_the_time_can_be_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    watcher = InotifyWatcher()
+    pump = watcher._pump
+
+    def write_and_pump() -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+        pump()
+
+    monkeypatch.setattr(watcher, "_pump", write_and_pump)
+    watcher.watch(1, os.fsencode(path), True, FILE_MODIFIED)
+    watcher.close()
