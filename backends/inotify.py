@@ -156,7 +156,8 @@ class InotifyWatcher(FileWatcher):
     def watch(self, token: int, path: bytes, follow: bool, bits: int) -> FileStatus:
         for _ in range(_TRIES):
             place = find(path, follow)
-            self._held = held = []
+            held: list[_Inode] = []
+            self._held = held
             try:
                 status = self._watch(token, place, bits, held)
             except FileNotFoundError:  # gone since it was found: perhaps it is being replaced
