@@ -25,10 +25,10 @@ WRONG_SOURCES: Final = [
 """Those that take no association (R089)."""
 
 
-def errno_of(call: Callable[..., object], *arguments: Any) -> int | None:
+def errno_of(call: Callable[..., object], *arguments: Any, **named: Any) -> int | None:
     """The errno with which the call fails, or None."""
     try:
-        call(*arguments)
+        call(*arguments, **named)
     except OSError as error:
         return error.errno
     return None

@@ -36,15 +36,6 @@ def write(path: Path, data: bytes = b"x") -> None:
         file.write(data)
 
 
-def errno_of(call: Callable[..., object], *arguments: object) -> int | None:
-    """The errno with which the call fails, or None."""
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno
-    return None
-
-
 def told(events: list[PortEvent]) -> list[tuple[object, int]]:
     """Whose events these are, and their bits."""
     return [(event.user, event.events) for event in events]

@@ -1,7 +1,6 @@
 """Timers under test: what their clocks read, and how often they must have expired."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -23,15 +22,6 @@ PERIOD = 10 * SECOND
 """Half of it is a span in which a test does a few calls."""
 
 INT_MAX = 0x7FFF_FFFF
-
-
-def errno_of(call: Callable[..., object], *arguments: object, **named: object) -> int | None:
-    """The errno with which the call fails, or None."""
-    try:
-        call(*arguments, **named)
-    except OSError as error:
-        return error.errno
-    return None
 
 
 def now(clock: int) -> int:

@@ -26,13 +26,13 @@ from portcompat import (
 )
 from portcompat.conformance import needs, rule
 from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import (
     CHANGED,
     SECOND,
     Happened,
     MakePort,
     elsewhere,
-    errno_of,
     told,
     unprivileged,
     until_queued,

@@ -20,11 +20,11 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import closed_number
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import (
     CHANGED,
     Happened,
     MakePort,
-    errno_of,
     told,
     unprivileged,
     watch,

@@ -20,11 +20,11 @@ from portcompat import (
 )
 from portcompat.conformance import needs, rule
 from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import (
     CHANGED,
     Happened,
     MakePort,
-    errno_of,
     told,
     until_queued,
     watch,

@@ -27,12 +27,12 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import (
     CHANGED,
     SECOND,
     Happened,
     MakePort,
-    errno_of,
     told,
     until_queued,
     watch,

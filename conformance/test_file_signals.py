@@ -9,7 +9,8 @@ import pytest
 from portcompat import FILE_MODIFIED, FileObject, Port, PortTimeout
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON
-from portcompat.conformance._files import CHANGED, Happened, errno_of, told, watch, write
+from portcompat.conformance._errors import errno_of
+from portcompat.conformance._files import CHANGED, Happened, told, watch, write
 from portcompat.conformance._interruptions import at_each_step
 
 if not hasattr(signal, "setitimer"):

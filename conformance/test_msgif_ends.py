@@ -131,12 +131,11 @@ def test_a_server_that_a_signal_ends_releases_everybody(
 
 
 @rule("M054")
+@pytest.mark.parametrize("where", ["fork", "process"], indirect=True)
 @pytest.mark.parametrize("how", ["fork", "process"])
 def test_a_killed_server_releases_callers_in_other_processes(
     port: Port, how: How, where: Where
 ) -> None:
-    if where == "thread":
-        pytest.skip("the test above")
     with (
         process(how, serve_a_mount) as server,
         Client.recv_handle(server.channel) as mine,

@@ -25,8 +25,9 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import in_fork_child
-from portcompat.conformance._timers import FAR, errno_of, users
+from portcompat.conformance._timers import FAR, users
 from portcompat.timers import (
     TIMER_ABSTIME,
     SigEvent,

@@ -9,6 +9,7 @@ import pytest
 from portcompat import PORT_SOURCE_ALERT, PORT_SOURCE_TIMER, SIGEV_PORT, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._timers import (
     FAR,
     INT_MAX,
@@ -18,7 +19,6 @@ from portcompat.conformance._timers import (
     US,
     Counted,
     boundaries,
-    errno_of,
     now,
     sleep_until,
     start_of,

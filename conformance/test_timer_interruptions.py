@@ -11,13 +11,13 @@ import pytest
 from portcompat import Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._interruptions import at_each_step
 from portcompat.conformance._threads import waiting
 from portcompat.conformance._timers import (
     FAR,
     MS,
     PERIOD,
-    errno_of,
     now,
     sleep_until,
     start_of,

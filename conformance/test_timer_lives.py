@@ -24,6 +24,7 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import CHILD_TIME, in_fork_child
 from portcompat.conformance._threads import in_thread, waiting
 from portcompat.conformance._timers import (
@@ -32,7 +33,6 @@ from portcompat.conformance._timers import (
     PERIOD,
     SECOND,
     boundaries,
-    errno_of,
     now,
     sleep_until,
     start_of,

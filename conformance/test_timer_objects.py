@@ -11,7 +11,8 @@ import pytest
 from portcompat import PORT_SOURCE_TIMER, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
-from portcompat.conformance._timers import FAR, MS, SECOND, errno_of, now, sleep_until
+from portcompat.conformance._errors import errno_of
+from portcompat.conformance._timers import FAR, MS, SECOND, now, sleep_until
 from portcompat.timers import Timer, timer_delete, timer_gettime_ns, timer_settime_ns
 
 NO_NUMBERS = ["1", b"1", 1j, [], {}, object()]

@@ -9,7 +9,8 @@ import pytest
 from portcompat import PORT_SOURCE_TIMER, SIGEV_NONE, SIGEV_PORT, Port, PortEvent
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
-from portcompat.conformance._timers import FAR, MS, SECOND, boundaries, errno_of, now, sleep_until
+from portcompat.conformance._errors import errno_of
+from portcompat.conformance._timers import FAR, MS, SECOND, boundaries, now, sleep_until
 from portcompat.timers import (
     TIMER_ABSTIME,
     SigEvent,

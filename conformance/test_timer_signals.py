@@ -11,12 +11,12 @@ import pytest
 from portcompat import SIGEV_NONE, SIGEV_SIGNAL, Port, PortTimeout
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import in_fork_child
 from portcompat.conformance._timers import (
     MS,
     PERIOD,
     boundaries,
-    errno_of,
     now,
     sleep_until,
     start_of,

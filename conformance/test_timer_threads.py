@@ -13,12 +13,12 @@ import pytest
 from portcompat import SIGEV_THREAD, limits
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._timers import (
     FAR,
     MS,
     PERIOD,
     boundaries,
-    errno_of,
     now,
     sleep_until,
     start_of,

@@ -20,8 +20,9 @@ from portcompat import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._threads import in_thread, waiting
-from portcompat.conformance._timers import FAR, MS, SECOND, errno_of, now, sleep_until, users
+from portcompat.conformance._timers import FAR, MS, SECOND, now, sleep_until, users
 from portcompat.timers import timer_delete
 
 MakePort = Callable[..., Port]

@@ -98,20 +98,18 @@ class Engine(Turns, Backend):
             self._busy = True
             self._quiet = -1
             try:
-                if self._files is None:
-                    self._watch_files()
-                assert self._files is not None
+                files = self._associations.files or self._watch_files()
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()
                 make_room = self._associations.drop_closed
-                replaced = self._files.associate(object, path, stamps, events, user, make_room)
+                replaced = files.associate(object, path, stamps, events, user, make_room)
                 self._unseen = True
             finally:
                 self._busy = False
                 self._catch_up()
         del replaced
 
-    def _watch_files(self) -> None:
+    def _watch_files(self) -> Files:
         """In the lock: the port is about to watch its first file."""
         if self._choose_watcher is None:
             raise OSError(errno.ENOTSUP, "this port has no file watcher")
@@ -121,18 +119,19 @@ class Engine(Turns, Backend):
         except BaseException:
             files.watcher.close()
             raise
-        self._files = files
         self._attended = True
+        return files
 
     def dissociate_file(self, object: FileObject) -> None:
         with self._lock:
             if self._busy or self.closed:
                 self._refuse()
-            if self._files is None:
+            files = self._associations.files
+            if files is None:
                 raise never_watched()
             self._busy = True
             try:
-                dropped = self._files.dissociate(object)
+                dropped = files.dissociate(object)
             finally:
                 self._busy = False
                 self._catch_up()
@@ -363,7 +362,7 @@ class Engine(Turns, Backend):
                 self._unseen
                 or self._unlooked >= _LOOK_EVERY
                 or len(queue) < want
-                or self._files is not None  # an exception takes back what is queued (R230)
+                or self._associations.files  # an exception takes back what is queued (R230)
             ):
                 self._look()
                 looked = True
@@ -392,7 +391,7 @@ class Engine(Turns, Backend):
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
-            if len(ready) <= limit and self._files is None:
+            if len(ready) <= limit and self._associations.files is None:
                 return self._associations.collect(ready)
             self._associations.admit(ready, self._shown is not None)
             return self._queue.take(limit)
@@ -493,5 +492,5 @@ class Engine(Turns, Backend):
             self._quiet = -1
             self._plain = False
             self._driver.close()
-            if self._files is not None:
-                self._files.watcher.close()
+            if self._associations.files is not None:
+                self._associations.files.watcher.close()

@@ -9,7 +9,6 @@ from typing import Final, NoReturn
 from portcompat._associations import Associations
 from portcompat._events import PortEvent
 from portcompat._expirations import Expirations
-from portcompat._files import Files
 from portcompat._queue import EventQueue
 from portcompat.abc import Driver
 
@@ -82,7 +81,6 @@ class Monitor:
         "_calm",
         "_driver",
         "_expirations",
-        "_files",
         "_in_driver",
         "_inbox",
         "_leader",
@@ -120,7 +118,6 @@ class Monitor:
         self._associations = Associations(driver, self._queue, self._look)
         self._expirations = Expirations(driver, self._queue)
         self._timed = False  # whether a timer may expire
-        self._files: Files | None = None  # once the port has watched one
         self._attended = False  # fileno() is looked at, files are watched, or the port is closed
         self._unseen = False
         self._unlooked = 0  # retrievals since the last look
@@ -133,9 +130,8 @@ class Monitor:
         self._called = False  # the leader is to come out of the driver
         self._call_due = False  # and nobody has woken him yet
         self._wakers: list[None] = []  # one for each thread that wakes him outside the lock
-        self._callers: list[
-            LockType
-        ] = []  # each locked by a thread that waits for the leader to look
+        # Each locked by a thread that waits for the leader to look.
+        self._callers: list[LockType] = []
         self._left = Lock()  # locked by a close that waits for the waiters to leave
         self._stands_by = False  # a thread does, for fileno()
         self._shown: bool | None = None  # whether fileno() shows events; None: nobody asked for it
@@ -202,8 +198,9 @@ class Monitor:
             self._busy = True
             try:
                 self._again = False
-                if self._files is not None and self._files.due and not self.closed:
-                    self._files.collect()
+                files = self._associations.files
+                if files is not None and files.due and not self.closed:
+                    files.collect()
                 if queue.declined:
                     self._associations.drop_declined()
                 if not self.closed:
@@ -299,8 +296,8 @@ class Monitor:
         """Close it unless somebody is in it; whoever comes out of it sees to that again."""
         if self._leader is None and not self._wakers:
             self._driver.close()
-            if self._files is not None:
-                self._files.watcher.close()
+            if self._associations.files is not None:
+                self._associations.files.watcher.close()
 
     def _give_back(self, events: list[PortEvent]) -> None:
         """Put back what was taken by a call that a signal handler's exception ends (R134)."""

@@ -104,7 +104,7 @@ class Turns(Monitor):
         self._unseen = False
         self._unlooked = 0
         self._in_driver = True
-        if self._shown is not None or self._files is not None:
+        if self._attended:
             return False
         self._alone = True
         self._calm = 0 if self._queue.room > 0 else -1

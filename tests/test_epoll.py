@@ -133,50 +133,6 @@ def waiting_or_over(driver: EpollDriver) -> float:
     return time.monotonic() - before
 
 
-def clocks(driver: EpollDriver) -> list[int]:
-    return sorted(driver.clocks)
-
-
-def test_a_wait_ends_with_the_alarm_of_each_clock_and_not_before(driver: EpollDriver) -> None:
-    for clock in clocks(driver):
-        driver.set_alarm(clock, None)
-        when = driver.now(clock) + 3_000_000
-        driver.set_alarm(clock, when)
-        deadline = time.monotonic() + SOON
-        while driver.now(clock) < when:  # it may end too soon, as any wait may
-            driver.wait(None)
-            assert time.monotonic() < deadline
-        driver.set_alarm(clock, None)
-
-
-def test_an_alarm_that_is_past_ends_the_next_wait(driver: EpollDriver) -> None:
-    for clock in clocks(driver):
-        driver.set_alarm(clock, 0)
-        before = time.monotonic()
-        driver.wait(SOON)
-        assert time.monotonic() - before < SOON / 2
-        driver.set_alarm(clock, None)
-        before = time.monotonic()
-        driver.wait(0.02)
-        driver.wait(0.02)
-        assert time.monotonic() - before > 0.015
-
-
-def test_an_alarm_takes_effect_on_a_wait_in_progress(driver: EpollDriver) -> None:
-    for clock in clocks(driver):
-        driver.set_alarm(clock, driver.now(clock) + 10**12)
-        wait = waiting(lambda: driver.wait(None))
-        driver.set_alarm(clock, driver.now(clock) + 1_000_000)
-        wait.result()
-        driver.set_alarm(clock, None)
-
-
-def test_an_alarm_may_be_as_late_as_clocks_go(driver: EpollDriver) -> None:
-    for clock in clocks(driver):
-        driver.set_alarm(clock, 2**63 - 1)
-    assert driver.wait(0.001) == []
-
-
 def test_the_outer_descriptor_shows_what_is_ready_and_what_is_queued(driver: EpollDriver) -> None:
     fd = driver.fileno()
     assert not readable(fd)
@@ -210,7 +166,7 @@ def test_the_outer_descriptor_shows_that_an_alarm_went_off_until_it_is_replaced(
     driver: EpollDriver,
 ) -> None:
     fd = driver.fileno()
-    for clock in clocks(driver):
+    for clock in sorted(driver.clocks):
         driver.set_alarm(clock, driver.now(clock) + 1_000_000)
         assert select.select([fd], [], [], SOON)[0]
         driver.set_alarm(clock, driver.now(clock) + 10**12)
@@ -221,7 +177,7 @@ def test_closing_gives_every_descriptor_back() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     driver = EpollDriver()
     driver.fileno()
-    for clock in clocks(driver):
+    for clock in sorted(driver.clocks):
         driver.set_alarm(clock, 0)
     driver.close()
     driver.close()

@@ -27,7 +27,8 @@ from portcompat import (
 )
 from portcompat.conformance import needs
 from portcompat.conformance._descriptors import SOON
-from portcompat.conformance._files import CHANGED, Happened, errno_of, told, write
+from portcompat.conformance._errors import errno_of
+from portcompat.conformance._files import CHANGED, Happened, told, write
 from portcompat.conformance._threads import in_thread
 
 MakePort = Callable[..., Port]

@@ -17,6 +17,7 @@ import pytest
 
 from portcompat import SIGEV_PORT, Port, PortEvent
 from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._threads import in_thread
 from portcompat.conformance._timers import (
     FAR,
@@ -25,7 +26,6 @@ from portcompat.conformance._timers import (
     US,
     Counted,
     boundaries,
-    errno_of,
     now,
     sleep_until,
 )
