@@ -262,3 +262,24 @@ def test_a_closed_descriptor_does_not_disturb_the_others(
         life.close(keep_dup=keep_dup)
         theirs.send(b"x")
         assert [event.user for event in port.getn(4, 1, SOON)] == ["alive"]
+
+
+@rule("R112", "R114")
+def test_a_number_used_again_is_watched_though_waiting_threads_were_refused_its_old_event(
+    port: Port, keep_dup: bool
+) -> None:
+    leader = waiting(lambda: port.getn(8, 8, SOON))
+    follower = waiting(lambda: port.getn(2, 2, SOON))
+    with Life() as old:
+        old.feed()
+        port.associate(old, POLLIN)
+        assert port.pending() == 1
+        old.close(keep_dup=keep_dup)
+        port.send(1)  # two events, it seems, and one is none
+        with Life() as new:
+            assert new.number == old.number
+            port.associate(new, POLLIN, "new")
+            new.feed()
+            assert [event.user for event in follower.result()] == [None, "new"]
+    port.alert(1)
+    assert [event.events for event in leader.result()] == [1]

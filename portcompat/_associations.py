@@ -220,7 +220,9 @@ class Associations:
         while self._queue.declined:
             slot = self._queue.declined.pop()
             if isinstance(slot, Association):
-                self._lose(slot)
+                # Its number may have been associated again meanwhile.
+                if self._by_fd.get(slot.fd) is slot and not (slot.active or slot.queued):
+                    self._lose(slot)
             elif isinstance(slot, FileWatch) and self.files is not None:
                 self.files.retrieved(slot)
 
