@@ -29,11 +29,12 @@ class Interruption:
     def at_work(self) -> Iterator[None]:
         """The calls of this thread that are made in the block are interrupted."""
         former = sys.getprofile()
-        sys.setprofile(self._observe)
-        try:
-            yield
-        finally:
-            sys.setprofile(former)
+        with uncollected():
+            sys.setprofile(self._observe)
+            try:
+                yield
+            finally:
+                sys.setprofile(former)
 
 
 def at_each_step(act: Callable[[], object]) -> Iterator[Interruption]:

@@ -69,6 +69,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
+    if config.option.port_json and getattr(config.option, "dist", "no") != "no":
+        raise pytest.UsageError("--port-json wants all tests in one process: without -n")
     if names := config.option.port_backend:
         from portcompat.conformance._backends import BadBackend, describe
 

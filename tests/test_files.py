@@ -206,7 +206,8 @@ def test_an_object_whose_event_was_retrieved_is_let_go_with_its_slot(stage: Stag
         assert [event.object for event in stage.take()] == [file]
         reference = weakref.ref(file)
         del file
-        gc.collect()
+        if reference() is not None:  # where objects are not counted
+            gc.collect()
         assert reference() is None
 
 

@@ -247,6 +247,7 @@ def run(kind: type[ModelPort], examples: int) -> None:
             max_examples=examples,
             stateful_step_count=50,
             deadline=None,
+            derandomize=True,  # by chance some take a minute to be found, which shows nothing
             database=None,
             phases=[Phase.generate],
             suppress_health_check=[

@@ -426,6 +426,13 @@ class TestJson:
         document: dict[str, object] = json.loads(file.read_text())
         return document
 
+    def test_several_processes_cannot_write_it(self, run: Run, tmp_path: Path) -> None:
+        file = tmp_path / "outcome.json"
+        result = run("def test_a(): ...", "-p", "xdist", "-n", "2", f"--port-json={file}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --port-json wants all tests in one process*"])
+        assert not file.exists()
+
     def test_it_tells_the_outcome_of_each_rule(self, document: dict[str, object]) -> None:
         assert document["schema"] == 1
         assert document["portcompat"]
