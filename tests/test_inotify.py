@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 import sys
@@ -218,6 +219,57 @@ def test_a_child_that_closes_its_copy_does_not_disturb_the_parent(file: Path) ->
         assert os.waitpid(child, 0)[1] == 0
         change(file)
         assert port.get(10).user == "user"
+
+
+@pytest.mark.parametrize("keep", ["the mapping", "the descriptor"])
+def test_what_is_stored_through_a_mapping_is_told_when_its_writer_lets_go(
+    watcher: InotifyWatcher, file: Path, keep: str
+) -> None:
+    os.utime(file, ns=(1, 1))
+    watcher.watch(1, bytes(file), True, CHANGED)
+    opened = os.open(file, os.O_RDWR)
+    mapping = mmap.mmap(opened, 0)
+    mapping[:4] = b"same"
+    mapping.flush()
+    assert reports(watcher) == []
+    if keep == "the mapping":
+        os.close(opened)
+    else:
+        mapping.close()
+    assert reports(watcher) == []
+    if keep == "the mapping":
+        mapping.close()
+    else:
+        os.close(opened)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_writer_that_lets_go_of_what_it_mapped_has_changed_nothing(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    watcher.watch(1, bytes(file), True, CHANGED)
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        assert mapping[:4] == b"some"
+    assert reports(watcher) == []
+
+
+def test_what_was_stored_before_the_watch_is_not_told_when_its_writer_lets_go(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[:4] = b"same"
+        mapping.flush()
+        watcher.watch(1, bytes(file), True, CHANGED)
+    assert reports(watcher) == []
+
+
+def test_to_let_go_of_a_file_that_has_been_told_of_costs_no_watch_of_the_kernel(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    watcher.watch(1, bytes(file), True, CHANGED)
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+    assert kernel_watches(watcher) == 2
 
 
 NAME = "file"
