@@ -29,11 +29,12 @@ class Interruption:
     def at_work(self) -> Iterator[None]:
         """The calls of this thread that are made in the block are interrupted."""
         former = sys.getprofile()
-        sys.setprofile(self._observe)
-        try:
-            yield
-        finally:
-            sys.setprofile(former)
+        with uncollected():
+            sys.setprofile(self._observe)
+            try:
+                yield
+            finally:
+                sys.setprofile(former)
 
 
 def at_each_step(act: Callable[[], object]) -> Iterator[Interruption]:
@@ -51,8 +52,8 @@ def at_each_step(act: Callable[[], object]) -> Iterator[Interruption]:
 def uncollected() -> Iterator[None]:
     """The garbage collector does not run in the block.
 
-    What a signal handler raises while the collector calls back (Hypothesis has it do so) goes to
-    sys.unraisablehook and ends nothing.
+    What a signal handler raises while the collector calls back (Hypothesis has it do so, and so do
+    the threads of other tests that it frees) goes to sys.unraisablehook and ends nothing.
     """
     enabled = gc.isenabled()
     gc.disable()
