@@ -73,7 +73,7 @@ class VnodeWatcher(FileWatcher):
 
     That a file is read, and that something is mounted over it, kqueue(2) does not tell.
 
-    **How far it is tested.** On no kernel: over a scripted kqueue only (tests/test_kqueue.py), which
+    **How far it is tested.** On no kernel: over a scripted kqueue only (tests/test_kqueue.py) that
     says what a kernel would by the manual pages.
     """
 
