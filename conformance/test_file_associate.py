@@ -508,14 +508,14 @@ def test_an_object_is_let_go_when_its_event_has_been_retrieved(port: Port, file:
     write(file)
     assert port.get(SOON).object is watched
     del watched
-    gc.collect()
+    gc.collect(0)
     assert reference() is None
 
 
 @rule("R199")
 def test_an_object_that_nobody_else_holds_is_watched(port: Port, file: Path) -> None:
     watch(port, file)
-    gc.collect()
+    gc.collect(0)
     write(file)
     event = port.get(SOON)
     assert isinstance(event.object, FileObject)
