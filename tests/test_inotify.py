@@ -353,6 +353,64 @@ def test_where_neither_may_be_read_the_file_is_refused(
     assert kernel_watches(watcher) == 0
 
 
+def test_a_directory_that_may_not_be_read_is_refused_though_its_own_may(
+    watcher: InotifyWatcher, closed_directory: Path
+) -> None:
+    inner = closed_directory / "inner"
+    inner.mkdir()
+    inner.chmod(0o311)
+    closed_directory.chmod(0o700)
+    with pytest.raises(PermissionError):
+        watcher.watch(1, bytes(inner), True, CHANGED)
+    assert kernel_watches(watcher) == 0
+
+
+def once_while_watching(
+    watcher: InotifyWatcher, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Do it in the next `watch`, when the kernel has been given the path once."""
+    pump, acts = watcher._pump, [act]
+
+    def act_and_pump() -> None:
+        while acts:
+            acts.pop()()
+        pump()
+
+    monkeypatch.setattr(watcher, "_pump", act_and_pump)
+
+
+def test_a_file_that_is_replaced_while_it_comes_to_be_watched(
+    watcher: InotifyWatcher, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once_while_watching(watcher, monkeypatch, lambda: replace(file))
+    status = watcher.watch(1, bytes(file), True, CHANGED)
+    assert status.ino == file.stat().st_ino
+    assert reports(watcher) == []
+    assert kernel_watches(watcher) == 2
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_file_whose_directory_is_replaced_while_it_comes_to_be_watched(
+    watcher: InotifyWatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "directory" / "file"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+
+    def replace_directory() -> None:
+        former = file.parent.rename(tmp_path / "former")
+        file.parent.mkdir()
+        os.link(former / "file", file)
+
+    once_while_watching(watcher, monkeypatch, replace_directory)
+    watcher.watch(1, bytes(file), True, int(FILE_MODIFIED))
+    (tmp_path / "former" / "file").unlink()
+    assert reports(watcher) == []
+    file.unlink()
+    assert reports(watcher) == [(1, FILE_DELETE)]
+
+
 def test_a_file_that_is_written_to_all_the_time_can_be_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
