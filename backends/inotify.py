@@ -376,7 +376,12 @@ class InotifyWatcher(FileWatcher):
             status = look(watch.place)
         except OSError:
             status = None
-        if status is not None and status.nlink and is_same(watch.status, status):
+        # A file without links is being removed, unless it was watched without a name.
+        if (
+            status is not None
+            and is_same(watch.status, status)
+            and (status.nlink or not watch.place.name)
+        ):
             bits |= changes(watch.status, status)
             if not bits & watch.bits:
                 watch.status = status  # nothing that was asked for has changed: a new beginning

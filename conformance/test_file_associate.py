@@ -13,6 +13,7 @@ from portcompat import (
     FILE_DELETE,
     FILE_MODIFIED,
     FILE_NOFOLLOW,
+    FILE_TRUNC,
     PORT_SOURCE_FILE,
     FileObject,
     Port,
@@ -567,3 +568,24 @@ def test_an_open_file_can_be_watched_by_its_descriptor(
         assert happened(port) == []
         opened.write(b"x")
         assert told(happened(port)) == [("user", FILE_MODIFIED)]
+
+
+@rule("R217", "R220", "R221")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no open file has a path here")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(FILE_TRUNC, FILE_TRUNC), (FILE_MODIFIED, FILE_MODIFIED)],
+    ids=["truncation", "time"],
+)
+@needs("file-trunc")
+def test_an_open_file_without_a_name_tells_as_much_as_another(
+    port: Port, file: Path, happened: Happened, asked: int, expected: int
+) -> None:
+    with open(file, "ab", buffering=0) as opened:
+        file.unlink()
+        watch(port, f"/proc/self/fd/{opened.fileno()}", asked, "user")
+        if asked == FILE_TRUNC:
+            opened.truncate(1)
+        else:
+            os.utime(opened.fileno(), ns=(SECOND, 2 * SECOND))
+        assert told(happened(port)) == [("user", expected)]

@@ -74,14 +74,16 @@ def test_a_file_system_that_is_unmounted(
         with make_port() as port:
             watch(port, file, CHANGED, "file")
             watch(port, directory, FILE_MODIFIED, "directory")
+            watch(port, file, 0, "name")
             if state != "quiet":
                 write(file)
             if state == "changed and seen":
                 until_queued(port)
             umount(directory, *options)
-            assert sorted(told(port.getn(4, 2, SOON))) == [
+            assert sorted(told(port.getn(4, 3, SOON))) == [
                 ("directory", UNMOUNTED),
                 ("file", UNMOUNTED),
+                ("name", UNMOUNTED),
             ]
 
     where_mounts_are_private(work)

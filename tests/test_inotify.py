@@ -17,6 +17,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("not Linux", allow_module_level=True)
 
 from portcompat import (
+    FILE_ACCESS,
     FILE_ATTRIB,
     FILE_DELETE,
     FILE_MODIFIED,
@@ -149,6 +150,41 @@ def test_after_an_overflow_each_file_is_looked_at(
     if what == "nothing":
         change(file)
         assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_after_an_overflow_a_file_may_have_been_read(watcher: InotifyWatcher, file: Path) -> None:
+    watcher.watch(1, bytes(file), True, int(FILE_ACCESS))
+    watcher.watch(2, bytes(file), True, CHANGED)
+    watcher._raw.append(inotify._EVENT.pack(-1, inotify._IN_Q_OVERFLOW, 0, 0))
+    assert reports(watcher) == [(1, FILE_ACCESS)]
+
+
+def test_an_overflow_when_no_watch_is_left_is_no_loss_of_the_name(
+    watcher: InotifyWatcher, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, path: bytes, mask: int) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    watcher.watch(1, bytes(file), True, CHANGED)
+    watcher._raw.append(inotify._EVENT.pack(-1, inotify._IN_Q_OVERFLOW, 0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(inotify, "inotify_add_watch", refuse)
+        assert reports(watcher) == []
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_file_whose_directory_has_gone_from_its_path_is_told_of(
+    watcher: InotifyWatcher, tmp_path: Path
+) -> None:
+    file = tmp_path / "directory" / "file"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    watcher.watch(1, bytes(file), True, CHANGED)
+    former = file.parent.rename(tmp_path / "former")
+    file.parent.mkdir()
+    change(former / "file")
+    assert reports(watcher) == [(1, CHANGED)]
 
 
 def test_an_overflow_makes_good_for_watches_that_the_kernel_has_dropped(
@@ -298,6 +334,11 @@ def replace(file: Path) -> None:
     other.rename(file)
 
 
+def rename_and_replace(file: Path) -> None:
+    file.rename(file.with_name("away"))
+    file.write_bytes(b"")
+
+
 def rename_another_link(file: Path) -> None:
     file.with_name("another").rename(file.with_name("other"))
 
@@ -310,10 +351,20 @@ def rename_another_link(file: Path) -> None:
         (lambda file: file.unlink(), FILE_DELETE),
         (lambda file: file.rename(file.with_name("other")), FILE_RENAME_FROM),
         (replace, FILE_RENAME_TO),
+        (rename_and_replace, FILE_RENAME_FROM),
         (rename_another_link, FILE_ATTRIB),
         (lambda file: file.with_name("another").unlink(), FILE_ATTRIB),
     ],
-    ids=["write", "chmod", "unlink", "rename", "replace", "rename another", "unlink another"],
+    ids=[
+        "write",
+        "chmod",
+        "unlink",
+        "rename",
+        "replace",
+        "both",
+        "rename another",
+        "unlink another",
+    ],
 )
 def test_a_directory_that_may_not_be_read_is_not_needed(
     watcher: InotifyWatcher, closed_directory: Path, act: Callable[[Path], object], expected: int
