@@ -315,3 +315,13 @@ def test_an_event_that_was_taken_is_not_put_back_when_its_object_was_dropped(sta
 def test_an_exception_is_alone_whatever_the_watcher_says_with_it(stage: Stage) -> None:
     stage.happens(stage.watcher.last, FILE_DELETE | FILE_MODIFIED)
     assert [event.events for event in stage.take()] == [FILE_DELETE]
+
+
+def test_a_port_that_is_closed_lets_go_of_files_and_users(stage: Stage) -> None:
+    file, user = FileObject("y"), FileObject("a user")
+    references = [weakref.ref(file), weakref.ref(user)]
+    stage.associate(file, user)
+    del file, user
+    assert None not in [reference() for reference in references]
+    stage.engine.close()
+    assert [reference() for reference in references] == [None, None]
