@@ -38,6 +38,7 @@ if not sys.platform.startswith("linux"):
 _IN_ACCESS: Final = 0x0001
 _IN_MODIFY: Final = 0x0002
 _IN_ATTRIB: Final = 0x0004
+_IN_CLOSE_WRITE: Final = 0x0008
 _IN_MOVED_FROM: Final = 0x0040
 _IN_MOVED_TO: Final = 0x0080
 _IN_CREATE: Final = 0x0100
@@ -54,7 +55,7 @@ _IN_MASK_ADD: Final = 0x2000_0000
 _EVENT: Final = Struct("@iIII")  # wd, mask, cookie, length of the name that follows
 _BUFFER: Final = 0x1_0000
 
-_ORDINARY: Final = _IN_ACCESS | _IN_MODIFY | _IN_ATTRIB
+_ORDINARY: Final = _IN_ACCESS | _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE
 _ENTRIES: Final = _IN_CREATE | _IN_DELETE | _IN_MOVED_FROM | _IN_MOVED_TO
 _SELF: Final = _IN_MOVE_SELF | _IN_DELETE_SELF
 _NAMES: Final = {  # what happens to a name, as it is told of the directory
@@ -112,7 +113,9 @@ class InotifyWatcher(FileWatcher):
 
     **What the kernel does not say.** A truncation is told as any write: the size tells if it is
     less. utimensat(2) is told as IN_ATTRIB: the stamps tell. unlink(2) is told of the inode first:
-    while the name is gone and the event of the directory is on its way, nothing is told.
+    while the name is gone and the event of the directory is on its way, nothing is told. What is
+    stored through a mapping is not told: the stamps tell when a writer lets go of the file, which
+    to one that has mapped it is munmap(2) and close(2).
 
     **Overflow.** After IN_Q_OVERFLOW every token is watched and looked at anew.
     """
@@ -362,7 +365,7 @@ class InotifyWatcher(FileWatcher):
             if not watch.fired and mask & (_ORDINARY | _IN_MOVE_SELF):
                 waited_for = True
                 self._look_at(watch, _happened(mask))
-        if not waited_for:
+        if not waited_for and not mask & _IN_CLOSE_WRITE:  # after which little comes, mostly
             self._remove(inode)  # it may change as often as it likes; `watch` adds it again
 
     def _look_at(self, watch: _Watch, bits: int) -> None:
@@ -373,7 +376,12 @@ class InotifyWatcher(FileWatcher):
             status = look(watch.place)
         except OSError:
             status = None
-        if status is not None and status.nlink and is_same(watch.status, status):
+        # A file without links is being removed, unless it was watched without a name.
+        if (
+            status is not None
+            and is_same(watch.status, status)
+            and (status.nlink or not watch.place.name)
+        ):
             bits |= changes(watch.status, status)
             if not bits & watch.bits:
                 watch.status = status  # nothing that was asked for has changed: a new beginning
@@ -469,7 +477,8 @@ def _content(bits: int, mode: int) -> int:
         mask = _IN_ACCESS | _IN_ATTRIB
     if bits & (MODIFIED | ATTRIB | TRUNC):
         # Of a directory not IN_MODIFY: that would be every write to every file in it.
-        mask |= _IN_ATTRIB | (_ENTRIES if stat.S_ISDIR(mode) else _IN_MODIFY)
+        mask |= _IN_ATTRIB
+        mask |= _ENTRIES if stat.S_ISDIR(mode) else _IN_MODIFY | _IN_CLOSE_WRITE
         if bits & ATTRIB:
             mask |= _IN_MOVE_SELF  # of any of its names: another may have been renamed (R222)
     return mask

@@ -72,6 +72,9 @@ class VnodeWatcher(FileWatcher):
     renamed if it said NOTE_RENAME; one whose name another has, was overwritten.
 
     That a file is read, and that something is mounted over it, kqueue(2) does not tell.
+
+    **How far it is tested.** On no kernel: over a scripted kqueue only (tests/test_kqueue.py) that
+    says what a kernel would by the manual pages.
     """
 
     bits = int(

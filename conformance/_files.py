@@ -89,8 +89,8 @@ def unprivileged() -> Iterator[None]:
 
 
 def touch(path: Path, *options: str) -> None:
-    """touch(1), which can set one of the two times alone."""
-    subprocess.run(["touch", *options, path], check=True)
+    """touch(1), which can set one of the two times alone. With -c it does not open the file."""
+    subprocess.run(["touch", "-c", *options, path], check=True)
 
 
 def elsewhere(code: str, *arguments: object) -> None:

@@ -52,8 +52,8 @@ def at_each_step(act: Callable[[], object]) -> Iterator[Interruption]:
 def uncollected() -> Iterator[None]:
     """The garbage collector does not run in the block.
 
-    What a signal handler raises while the collector calls back (Hypothesis has it do so) goes to
-    sys.unraisablehook and ends nothing.
+    What a signal handler raises while the collector calls back (Hypothesis has it do so, and so do
+    the threads of other tests that it frees) goes to sys.unraisablehook and ends nothing.
     """
     enabled = gc.isenabled()
     gc.disable()

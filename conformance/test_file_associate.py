@@ -13,6 +13,7 @@ from portcompat import (
     FILE_DELETE,
     FILE_MODIFIED,
     FILE_NOFOLLOW,
+    FILE_TRUNC,
     PORT_SOURCE_FILE,
     FileObject,
     Port,
@@ -508,14 +509,14 @@ def test_an_object_is_let_go_when_its_event_has_been_retrieved(port: Port, file:
     write(file)
     assert port.get(SOON).object is watched
     del watched
-    gc.collect()
+    gc.collect(0)
     assert reference() is None
 
 
 @rule("R199")
 def test_an_object_that_nobody_else_holds_is_watched(port: Port, file: Path) -> None:
     watch(port, file)
-    gc.collect()
+    gc.collect(0)
     write(file)
     event = port.get(SOON)
     assert isinstance(event.object, FileObject)
@@ -567,3 +568,24 @@ def test_an_open_file_can_be_watched_by_its_descriptor(
         assert happened(port) == []
         opened.write(b"x")
         assert told(happened(port)) == [("user", FILE_MODIFIED)]
+
+
+@rule("R217", "R220", "R221")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no open file has a path here")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(FILE_TRUNC, FILE_TRUNC), (FILE_MODIFIED, FILE_MODIFIED)],
+    ids=["truncation", "time"],
+)
+@needs("file-trunc")
+def test_an_open_file_without_a_name_tells_as_much_as_another(
+    port: Port, file: Path, happened: Happened, asked: int, expected: int
+) -> None:
+    with open(file, "ab", buffering=0) as opened:
+        file.unlink()
+        watch(port, f"/proc/self/fd/{opened.fileno()}", asked, "user")
+        if asked == FILE_TRUNC:
+            opened.truncate(1)
+        else:
+            os.utime(opened.fileno(), ns=(SECOND, 2 * SECOND))
+        assert told(happened(port)) == [("user", expected)]

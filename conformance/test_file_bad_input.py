@@ -65,10 +65,10 @@ def refuse(request: pytest.FixtureRequest, make_port: MakePort, file: Path) -> I
 
 
 @rule("R200")
-@pytest.mark.parametrize("bit", REFUSED, ids=hex)
-def test_a_bit_that_cannot_be_watched_is_einval(refuse: Any, file: Path, bit: int) -> None:
-    assert errno_of(refuse, file, bit) == errno.EINVAL
-    assert errno_of(refuse, file, bit | FILE_MODIFIED) == errno.EINVAL
+def test_a_bit_that_cannot_be_watched_is_einval(refuse: Any, file: Path) -> None:
+    for bit in REFUSED:
+        assert errno_of(refuse, file, bit) == errno.EINVAL, hex(bit)
+        assert errno_of(refuse, file, bit | FILE_MODIFIED) == errno.EINVAL, hex(bit)
 
 
 @rule("R200", "R010")

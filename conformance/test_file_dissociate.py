@@ -198,7 +198,7 @@ def test_user_and_object_are_let_go(port: Port, file: Path) -> None:
     del cookie
     port.dissociate(watched)
     del watched
-    gc.collect()
+    gc.collect(0)
     assert [reference() for reference in references] == [None, None]
 
 

@@ -241,6 +241,16 @@ def test_setting_the_time_of_access_is_an_access(
     assert told(happened(port)) == [("user", expected)]
 
 
+@needs("file-access")
+@rule("R220")
+def test_setting_both_times_is_told_to_who_asked_for_accesses(
+    port: Port, file: Path, happened: Happened
+) -> None:
+    watch(port, file, FILE_ACCESS, "user")
+    os.utime(file, ns=(SECOND, 2 * SECOND))
+    assert told(happened(port)) == [("user", FILE_ACCESS)]
+
+
 @rule("R220")
 def test_setting_times_of_a_directory(port: Port, directory: Path, happened: Happened) -> None:
     watch(port, directory, CHANGED, "user")

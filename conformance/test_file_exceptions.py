@@ -427,3 +427,16 @@ def test_a_whole_tree_removed_is_told_of_each(
     assert sorted(told(happened(port)), key=str) == [
         (name, FILE_DELETE) for name in ("a", "b", "c", "file")
     ]
+
+
+@rule("R199", "R226")
+@pytest.mark.parametrize("end", ["/", "/.", "//", "/sub/.."])
+def test_the_name_of_a_directory_is_known_however_its_path_ends(
+    port: Port, directory: Path, end: str
+) -> None:
+    (directory / "sub").mkdir()
+    watch(port, f"{directory}{end}", 0, "user")
+    directory.rename(directory.with_name("other"))
+    ((user, events),) = told(port.getn(2, 1, SOON))
+    assert user == "user"
+    assert events & FILE_EXCEPTION

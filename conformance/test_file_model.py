@@ -26,7 +26,7 @@ def test_each_operation_is_told_as_the_rules_say(
     seed: int,
 ) -> None:
     model = Model(port, tmp_path, seed)
-    for _ in range(scale(100, 1_000, 50_000)):
+    for _ in range(scale(60, 1_000, 50_000)):
         model.step()
         model.compare(told(happened(port)), exact=True)
 
@@ -44,7 +44,7 @@ def test_operations_in_a_row_are_told_as_the_rules_say(
     seed: int,
 ) -> None:
     model = Model(port, tmp_path, seed)
-    for _ in range(scale(100, 1_000, 50_000)):
+    for _ in range(scale(60, 1_000, 50_000)):
         for _ in range(model.chance.randrange(1, 8)):
             model.step()
         model.compare(told(happened(port)), exact=False)

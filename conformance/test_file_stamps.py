@@ -1,6 +1,7 @@
 """port_associate(3C): the stamps of a file as last seen, and what has changed since."""
 
 import itertools
+import mmap
 import os
 from pathlib import Path
 
@@ -270,3 +271,17 @@ def test_a_change_while_its_event_waits_is_told_at_the_next_association(
     assert told(port.getn(2, 1, 0)) == [("first", FILE_MODIFIED)]
     port.associate(watched, FILE_MODIFIED, "second")
     assert told(port.getn(2, 1, 0)) == [("second", FILE_MODIFIED)]
+
+
+@rule("R209", "R211")
+def test_what_was_stored_through_a_mapping_shows_in_the_stamps(
+    port: Port, file: Path, happened: Happened
+) -> None:
+    """Whether an active watch is told of a store the rules do not say; the stamps tell by msync."""
+    os.utime(file, ns=(SECOND, SECOND))
+    seen = FileObject.stat(file)
+    with open(file, "r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[:4] = b"same"
+        mapping.flush()
+        port.associate(seen, CHANGED, "user")
+        assert told(happened(port)) == [("user", CHANGED)]

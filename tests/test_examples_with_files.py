@@ -12,12 +12,22 @@ from time import monotonic
 
 import pytest
 
+from portcompat.pytest_plugin import backends_under_test
 from tests.test_examples import PATIENCE, Example
 
 pytestmark = pytest.mark.usefixtures("file_watcher")
 
 
 BUILT = r"built: exit code \d+\n"
+
+QUICKLY = sys.executable, "-I", "-S", "-c"
+"""A Python that begins without looking for what is installed."""
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The best one: what is told of files is the watcher's, and the examples know no backend."""
+    return backends_under_test(request.config)[0]
 
 
 class Reader:
@@ -214,7 +224,7 @@ print(*sorted(path.read_text() for path in pathlib.Path(sys.argv[1]).rglob("*.c"
 
 @contextmanager
 def building(backend: str, root: Path, *command: str) -> Iterator[Build]:
-    run = command or (sys.executable, "-c", _SHOW, str(root))
+    run = command or (*QUICKLY, _SHOW, str(root))
     arguments = ["--pattern", "*.c", str(root), "--", *run]
     with Example("build_on_change.py", *arguments, backend=backend) as example:
         build = Build(example)
@@ -296,7 +306,7 @@ def test_a_change_while_it_builds_is_built_next(backend: str, sources: Path) -> 
         "count = len(path.read_text()); print(count); "
         "count >= 5 or path.write_text('x' * (count + 1))"
     )
-    arguments = ["--pattern", "*.c", str(sources), "--", sys.executable, "-c", code, str(sources)]
+    arguments = ["--pattern", "*.c", str(sources), "--", *QUICKLY, code, str(sources)]
     with Example("build_on_change.py", *arguments, backend=backend) as example:
         build = Build(example)
         assert build.built().endswith("1\nbuilt: exit code 0\n")
@@ -307,7 +317,7 @@ def test_a_change_while_it_builds_is_built_next(backend: str, sources: Path) -> 
 
 def test_a_build_that_fails_is_told_and_the_next_one_comes(backend: str, sources: Path) -> None:
     code = "import pathlib, sys; sys.exit(int(pathlib.Path(sys.argv[1]).read_text() == 'bad'))"
-    command = [sys.executable, "-c", code, str(sources / "a.c")]
+    command = [*QUICKLY, code, str(sources / "a.c")]
     with building(backend, sources, *command) as build:
         (sources / "a.c").write_text("bad")
         assert build.built() == "building: a.c\nbuilt: exit code 1\n"

@@ -1,11 +1,10 @@
 """The engine's part of file events, over a watcher that reports what a test tells it to."""
 
 import errno
-import gc
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import pytest
@@ -39,11 +38,13 @@ class ScriptedWatcher(FileWatcher):
         self.status = FileStatus(1, 2, FILE, 1, 0, 10, 20, 30)
         self.next: list[tuple[int, int]] = []
         self.refuse = False
+        self.meanwhile: Callable[[], object] = lambda: None  # what a signal handler does
         self._ends = signal_pair()
 
     def watch(self, token: int, path: bytes, follow: bool, bits: int) -> FileStatus:
         if self.refuse:
             raise FileNotFoundError(errno.ENOENT, "gone")
+        self.meanwhile()
         self.tokens[token] = path
         return self.status
 
@@ -206,9 +207,65 @@ def test_an_object_whose_event_was_retrieved_is_let_go_with_its_slot(stage: Stag
         assert [event.object for event in stage.take()] == [file]
         reference = weakref.ref(file)
         del file
-        if reference() is not None:  # where objects are not counted
-            gc.collect()
         assert reference() is None
+    for _ in range(SLOTS - 2):  # all but those of the first and of the last object
+        stage.engine.send(0, None)
+
+
+def test_files_whose_objects_nobody_has_do_not_fill_the_port(stage: Stage) -> None:
+    for number in range(3 * SLOTS):
+        stage.watcher.status = stage.watcher.status._replace(ino=number)
+        stage.associate(FileObject("x"), number)
+        stage.happens(stage.watcher.last, FILE_MODIFIED)
+        assert [event.user for event in stage.take()] == [number]
+
+
+def test_the_watcher_has_some_hundred_tokens_of_what_was_retrieved_and_no_more() -> None:
+    stage = Stage()
+    stage.engine.close()
+    stage.engine = Engine(stage.driver, 1000, lambda: ScriptedWatcher)
+    files = [FileObject("x") for _ in range(600)]
+    for number, file in enumerate(files):
+        stage.associate(file)
+        stage.watcher = ScriptedWatcher.made[-1]
+        stage.watcher.status = stage.watcher.status._replace(ino=number)
+        stage.happens(stage.watcher.last, FILE_MODIFIED)
+        assert len(stage.take()) == 1
+        assert len(stage.watcher.tokens) < 300
+    stage.associate(files[0], "again")
+    stage.happens(stage.watcher.last, FILE_MODIFIED)
+    assert [event.user for event in stage.take()] == ["again"]
+    stage.engine.close()
+
+
+def test_what_is_reported_of_a_new_life_and_what_its_stamps_say_is_one_event(stage: Stage) -> None:
+    stage.watcher.report(stage.watcher.last + 1, FILE_ATTRIB)
+    stage.associate(FileObject("y"), "new", FILE_MODIFIED | FILE_ATTRIB, (0, 1, 0))
+    assert [(event.user, event.events) for event in stage.take()] == [
+        ("new", FILE_MODIFIED | FILE_ATTRIB)
+    ]
+
+
+def test_an_exception_of_a_new_life_is_alone_whatever_its_stamps_say(stage: Stage) -> None:
+    stage.watcher.report(stage.watcher.last + 1, FILE_DELETE)
+    stage.associate(FileObject("y"), "new", FILE_MODIFIED | FILE_ATTRIB, (0, 1, 0))
+    assert [(event.user, event.events) for event in stage.take()] == [("new", FILE_DELETE)]
+
+
+def test_the_last_slot_is_not_given_to_an_association_when_a_handler_has_taken_it(
+    stage: Stage,
+) -> None:
+    for _ in range(SLOTS - 2):
+        stage.engine.send(0, None)
+    stage.watcher.meanwhile = lambda: stage.engine.send(0, "the last")
+    with pytest.raises(OSError) as error:
+        stage.associate(FileObject("y"))
+    assert error.value.errno == errno.EAGAIN
+    assert len(stage.watcher.tokens) == 1
+    assert [event.user for event in stage.take()][-1] == "the last"
+    stage.watcher.meanwhile = lambda: None
+    stage.associate(FileObject("y"))
+    assert len(stage.watcher.tokens) == 2
 
 
 def test_of_one_file_twenty_that_were_retrieved_are_kept() -> None:
@@ -234,3 +291,37 @@ def test_an_event_that_was_taken_can_be_put_back(stage: Stage) -> None:
     events = stage.take()
     stage.engine._give_back(list(events))
     assert stage.take() == events
+
+
+def test_an_event_that_was_taken_is_not_put_back_over_a_new_association(stage: Stage) -> None:
+    stage.happens(stage.watcher.last, FILE_MODIFIED)
+    events = stage.take()
+    stage.associate(stage.file, "again")
+    stage.engine._give_back(events)
+    assert stage.take() == []
+    stage.happens(stage.watcher.last, FILE_MODIFIED)
+    assert [event.user for event in stage.take()] == ["again"]
+
+
+def test_an_event_that_was_taken_is_not_put_back_when_its_object_was_dropped(stage: Stage) -> None:
+    stage.happens(stage.watcher.last, FILE_MODIFIED)
+    events = stage.take()
+    with pytest.raises(FileNotFoundError):
+        stage.engine.dissociate_file(stage.file)
+    stage.engine._give_back(events)
+    assert stage.take() == []
+
+
+def test_an_exception_is_alone_whatever_the_watcher_says_with_it(stage: Stage) -> None:
+    stage.happens(stage.watcher.last, FILE_DELETE | FILE_MODIFIED)
+    assert [event.events for event in stage.take()] == [FILE_DELETE]
+
+
+def test_a_port_that_is_closed_lets_go_of_files_and_users(stage: Stage) -> None:
+    file, user = FileObject("y"), FileObject("a user")
+    references = [weakref.ref(file), weakref.ref(user)]
+    stage.associate(file, user)
+    del file, user
+    assert None not in [reference() for reference in references]
+    stage.engine.close()
+    assert [reference() for reference in references] == [None, None]

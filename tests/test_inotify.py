@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("not Linux", allow_module_level=True)
 
 from portcompat import (
+    FILE_ACCESS,
     FILE_ATTRIB,
     FILE_DELETE,
     FILE_MODIFIED,
@@ -150,6 +152,41 @@ def test_after_an_overflow_each_file_is_looked_at(
         assert reports(watcher) == [(1, CHANGED)]
 
 
+def test_after_an_overflow_a_file_may_have_been_read(watcher: InotifyWatcher, file: Path) -> None:
+    watcher.watch(1, bytes(file), True, int(FILE_ACCESS))
+    watcher.watch(2, bytes(file), True, CHANGED)
+    watcher._raw.append(inotify._EVENT.pack(-1, inotify._IN_Q_OVERFLOW, 0, 0))
+    assert reports(watcher) == [(1, FILE_ACCESS)]
+
+
+def test_an_overflow_when_no_watch_is_left_is_no_loss_of_the_name(
+    watcher: InotifyWatcher, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, path: bytes, mask: int) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    watcher.watch(1, bytes(file), True, CHANGED)
+    watcher._raw.append(inotify._EVENT.pack(-1, inotify._IN_Q_OVERFLOW, 0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(inotify, "inotify_add_watch", refuse)
+        assert reports(watcher) == []
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_file_whose_directory_has_gone_from_its_path_is_told_of(
+    watcher: InotifyWatcher, tmp_path: Path
+) -> None:
+    file = tmp_path / "directory" / "file"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    watcher.watch(1, bytes(file), True, CHANGED)
+    former = file.parent.rename(tmp_path / "former")
+    file.parent.mkdir()
+    change(former / "file")
+    assert reports(watcher) == [(1, CHANGED)]
+
+
 def test_an_overflow_makes_good_for_watches_that_the_kernel_has_dropped(
     watcher: InotifyWatcher, file: Path
 ) -> None:
@@ -220,6 +257,57 @@ def test_a_child_that_closes_its_copy_does_not_disturb_the_parent(file: Path) ->
         assert port.get(10).user == "user"
 
 
+@pytest.mark.parametrize("keep", ["the mapping", "the descriptor"])
+def test_what_is_stored_through_a_mapping_is_told_when_its_writer_lets_go(
+    watcher: InotifyWatcher, file: Path, keep: str
+) -> None:
+    os.utime(file, ns=(1, 1))
+    watcher.watch(1, bytes(file), True, CHANGED)
+    opened = os.open(file, os.O_RDWR)
+    mapping = mmap.mmap(opened, 0)
+    mapping[:4] = b"same"
+    mapping.flush()
+    assert reports(watcher) == []
+    if keep == "the mapping":
+        os.close(opened)
+    else:
+        mapping.close()
+    assert reports(watcher) == []
+    if keep == "the mapping":
+        mapping.close()
+    else:
+        os.close(opened)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_writer_that_lets_go_of_what_it_mapped_has_changed_nothing(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    watcher.watch(1, bytes(file), True, CHANGED)
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        assert mapping[:4] == b"some"
+    assert reports(watcher) == []
+
+
+def test_what_was_stored_before_the_watch_is_not_told_when_its_writer_lets_go(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[:4] = b"same"
+        mapping.flush()
+        watcher.watch(1, bytes(file), True, CHANGED)
+    assert reports(watcher) == []
+
+
+def test_to_let_go_of_a_file_that_has_been_told_of_costs_no_watch_of_the_kernel(
+    watcher: InotifyWatcher, file: Path
+) -> None:
+    watcher.watch(1, bytes(file), True, CHANGED)
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+    assert kernel_watches(watcher) == 2
+
+
 NAME = "file"
 
 
@@ -246,6 +334,11 @@ def replace(file: Path) -> None:
     other.rename(file)
 
 
+def rename_and_replace(file: Path) -> None:
+    file.rename(file.with_name("away"))
+    file.write_bytes(b"")
+
+
 def rename_another_link(file: Path) -> None:
     file.with_name("another").rename(file.with_name("other"))
 
@@ -258,10 +351,20 @@ def rename_another_link(file: Path) -> None:
         (lambda file: file.unlink(), FILE_DELETE),
         (lambda file: file.rename(file.with_name("other")), FILE_RENAME_FROM),
         (replace, FILE_RENAME_TO),
+        (rename_and_replace, FILE_RENAME_FROM),
         (rename_another_link, FILE_ATTRIB),
         (lambda file: file.with_name("another").unlink(), FILE_ATTRIB),
     ],
-    ids=["write", "chmod", "unlink", "rename", "replace", "rename another", "unlink another"],
+    ids=[
+        "write",
+        "chmod",
+        "unlink",
+        "rename",
+        "replace",
+        "both",
+        "rename another",
+        "unlink another",
+    ],
 )
 def test_a_directory_that_may_not_be_read_is_not_needed(
     watcher: InotifyWatcher, closed_directory: Path, act: Callable[[Path], object], expected: int
@@ -299,6 +402,64 @@ def test_where_neither_may_be_read_the_file_is_refused(
     with pytest.raises(PermissionError):
         watcher.watch(1, bytes(file), True, CHANGED)
     assert kernel_watches(watcher) == 0
+
+
+def test_a_directory_that_may_not_be_read_is_refused_though_its_own_may(
+    watcher: InotifyWatcher, closed_directory: Path
+) -> None:
+    inner = closed_directory / "inner"
+    inner.mkdir()
+    inner.chmod(0o311)
+    closed_directory.chmod(0o700)
+    with pytest.raises(PermissionError):
+        watcher.watch(1, bytes(inner), True, CHANGED)
+    assert kernel_watches(watcher) == 0
+
+
+def once_while_watching(
+    watcher: InotifyWatcher, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Do it in the next `watch`, when the kernel has been given the path once."""
+    pump, acts = watcher._pump, [act]
+
+    def act_and_pump() -> None:
+        while acts:
+            acts.pop()()
+        pump()
+
+    monkeypatch.setattr(watcher, "_pump", act_and_pump)
+
+
+def test_a_file_that_is_replaced_while_it_comes_to_be_watched(
+    watcher: InotifyWatcher, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once_while_watching(watcher, monkeypatch, lambda: replace(file))
+    status = watcher.watch(1, bytes(file), True, CHANGED)
+    assert status.ino == file.stat().st_ino
+    assert reports(watcher) == []
+    assert kernel_watches(watcher) == 2
+    change(file)
+    assert reports(watcher) == [(1, CHANGED)]
+
+
+def test_a_file_whose_directory_is_replaced_while_it_comes_to_be_watched(
+    watcher: InotifyWatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "directory" / "file"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+
+    def replace_directory() -> None:
+        former = file.parent.rename(tmp_path / "former")
+        file.parent.mkdir()
+        os.link(former / "file", file)
+
+    once_while_watching(watcher, monkeypatch, replace_directory)
+    watcher.watch(1, bytes(file), True, int(FILE_MODIFIED))
+    (tmp_path / "former" / "file").unlink()
+    assert reports(watcher) == []
+    file.unlink()
+    assert reports(watcher) == [(1, FILE_DELETE)]
 
 
 def test_a_file_that_is_written_to_all_the_time_can_be_watched(

@@ -186,3 +186,20 @@ def test_a_link_itself_cannot_be_watched(watcher: Watcher, file: Path) -> None:
     with pytest.raises(OSError, match="symbolic link") as error:
         watcher.watch(2, bytes(link), False, CHANGED)
     assert error.value.errno == errno.ENOTSUP
+
+
+def test_a_file_that_is_replaced_while_it_comes_to_be_watched(
+    watcher: Watcher, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, others = watcher.queue.control, [file.with_name("other")]
+
+    def replace_and_control(changes: Any, max_events: int, timeout: float | None) -> list[Kevent]:
+        while others:
+            other = others.pop()
+            other.write_bytes(b"")
+            other.rename(file)
+        return control(changes, max_events, timeout)
+
+    monkeypatch.setattr(watcher.queue, "control", replace_and_control)
+    fd = watch(watcher, 1, file)
+    assert os.fstat(fd).st_ino == file.stat().st_ino

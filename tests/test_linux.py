@@ -125,3 +125,27 @@ def test_a_signal_that_is_none_is_einval() -> None:
     with pytest.raises(OSError) as error:
         _linux.PosixTimer(time.CLOCK_MONOTONIC, 4096, 0)
     assert error.value.errno == errno.EINVAL
+
+
+class LibcWithErrors:
+    """Its inotify_add_watch fails with one errno after the other, and then finds 7."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = list(numbers)
+
+    def inotify_add_watch(self, fd: int, path: bytes, mask: int) -> int:
+        if not self.numbers:
+            return 7
+        _linux._ffi.errno = self.numbers.pop(0)
+        return -1
+
+
+def test_an_errno_that_a_signal_handler_may_have_left_is_not_believed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_linux, "_libc", LibcWithErrors(errno.EBADF))
+    assert _linux.inotify_add_watch(0, b"path", 0) == 7
+    monkeypatch.setattr(_linux, "_libc", LibcWithErrors(errno.EBADF, errno.ENOSPC, errno.ENOSPC))
+    with pytest.raises(OSError) as error:
+        _linux.inotify_add_watch(0, b"path", 0)
+    assert error.value.errno == errno.ENOSPC

@@ -1,5 +1,6 @@
 """The watcher that looks again and again."""
 
+import mmap
 import os
 import select
 import threading
@@ -103,6 +104,17 @@ def test_what_came_before_is_told_before(
 
     monkeypatch.setattr(statpoll, "look", change_both_and_look)
     assert watcher._look_until_still() == [(1, CHANGED), (2, CHANGED)]
+
+
+def test_what_is_stored_through_a_mapping_is_told_while_that_is_open(
+    watcher: StatWatcher, file: Path
+) -> None:
+    os.utime(file, ns=(1, 1))
+    watcher.watch(1, bytes(file), True, CHANGED)
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[:4] = b"same"
+        mapping.flush()
+        assert reports(watcher, 1) == [(1, CHANGED)]
 
 
 def test_another_file_of_the_name_has_been_renamed_to_it(watcher: StatWatcher, file: Path) -> None:

@@ -318,11 +318,11 @@ def test_files_that_come_and_go_leave_no_descriptor_and_no_memory(
             path.unlink()
             assert port.get(SOON).user == number
 
-    lives(200)
+    lives(100)
     happened(port)
     descriptors = sorted(os.listdir("/proc/self/fd"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    lives(scale(600, 20_000, 1_000_000))
+    lives(scale(300, 20_000, 1_000_000))
     assert happened(port) == []
     assert sorted(os.listdir("/proc/self/fd")) == descriptors
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
