@@ -305,7 +305,7 @@ def a_hostile_server() -> Iterator[tuple[Client, socket.socket, socket.socket]]:
 
 def a_bad_reply(dice: random.Random) -> bytes:
     """Something that may or may not pass for the reply to a client's first request."""
-    good = bytearray(frames.reply_frame(1, 0, 4, b"reply"))
+    good = bytearray(frames.pack_reply(frames.REPLY_MARK, 1, 0, 4, 5) + b"reply")
     match dice.randrange(3):
         case 0:
             return dice.randbytes(dice.choice([0, 1, 16, 5_000]))
