@@ -48,7 +48,11 @@ class Cloner:
         """A new instance with the lowest free index, embryonic.
 
         `shared`: fork children of this process have the server's end too, and may serve; the mount
-        then lives until the last of them has closed it or died. An instance that is not shared is
+        then lives until the last of them has closed it or died. On Linux each of them serves the
+        connections that any of them makes; its descriptor may be readable, as a hint, for a new
+        connection too. Elsewhere connections made after a fork are served by who made them and his
+        children; make them before. A process that has the mount, and neither serves nor closes it,
+        keeps a few descriptors of each connection in the kernel. An instance that is not shared is
         closed in a fork child, so that the death of the server's process is the mount's.
 
         Raises OSError EBUSY when `max_instances` are open (M051), EMFILE when descriptors run out,

@@ -42,6 +42,10 @@ def relatives() -> Iterator[Relatives]:
         yield Relatives(stack)
 
 
+def identity(end: socket.socket) -> int:
+    return os.fstat(end.fileno()).st_ino
+
+
 def inode(descriptors: list[int] | None) -> int:
     """Which socket it is that was read, and is closed then."""
     assert descriptors is not None
@@ -57,9 +61,7 @@ def test_each_reads_all_in_the_order_of_adding(relatives: Relatives) -> None:
     for end in added:
         assert relatives.first.add([end.fileno()]) == []
     for other in others:
-        assert [inode(other.read()) for _ in added] == [
-            os.fstat(end.fileno()).st_ino for end in added
-        ]
+        assert [inode(other.read()) for _ in added] == [identity(end) for end in added]
         assert other.read() is None
 
 
@@ -69,9 +71,9 @@ def test_who_adds_reads_on_the_way_what_others_have_added(relatives: Relatives) 
     for end in ends[:2]:
         relatives.first.add([end.fileno()])
     before = other.add([ends[2].fileno()])
-    assert [inode(each) for each in before] == [os.fstat(end.fileno()).st_ino for end in ends[:2]]
+    assert [inode(each) for each in before] == [identity(end) for end in ends[:2]]
     assert other.read() is None
-    assert inode(relatives.first.read()) == os.fstat(ends[2].fileno()).st_ino
+    assert inode(relatives.first.read()) == identity(ends[2])
 
 
 def test_the_gate_is_ready_while_there_is_something_to_read(relatives: Relatives) -> None:

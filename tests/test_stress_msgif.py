@@ -22,7 +22,7 @@ from portcompat.conformance._callers import caller_of
 from portcompat.conformance._descriptors import SOON
 from portcompat.conformance._processes import How, Process, process, tell, told
 from portcompat.conformance._servers import Server
-from portcompat.conformance._threads import Call, in_thread
+from portcompat.conformance._threads import Call, in_thread, waiting
 from portcompat.msgif import DEFAULT_MAX_SIZE, Client, Cloner, Instance, Request
 from tests.interruptions import Interrupted
 
@@ -163,6 +163,34 @@ def test_a_killed_server_releases_64_parked_callers_in_8_processes(
             releases.add(time.monotonic() - killed)
             for one in callers:
                 assert how_it_ends(partial(one.do, "call", ECHO))[0] == errno.ENXIO
+    releases.check()
+
+
+def take_nothing_until_killed(channel: socket.socket) -> None:
+    with Cloner().open() as instance:
+        instance.mount()
+        instance.send_handle(channel)
+        signal.pause()
+
+
+def test_a_killed_server_releases_64_callers_who_are_behind_a_long_queue(scale: Scale) -> None:
+    """What is queued on a dead mount is nobody's: no caller takes his request back out of it."""
+    releases = Releases()
+    for _ in range(scale(2, 25, 250)):
+        with (
+            process("fork", take_nothing_until_killed) as server,
+            Client.recv_handle(server.channel) as client,
+        ):
+            queued = sum(client.cast(0, b"x") for _ in range(1_000))
+            assert queued > 500
+            calls = [
+                waiting(partial(how_it_ends, partial(client.call, NEVER))) for _ in range(PARKED)
+            ]
+            killed = time.monotonic()
+            server.kill()
+            ends = [call.result() for call in calls]
+            assert [code for code, _ in ends] == [errno.ENXIO] * PARKED
+            releases.add(max(when for _, when in ends) - killed)
     releases.check()
 
 
