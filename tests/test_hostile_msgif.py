@@ -221,7 +221,7 @@ def an_honest_caller(instance: Instance) -> Iterator[None]:
 
 
 @pytest.fixture
-def instance() -> Iterator[Instance]:
+def portless() -> Iterator[Instance]:
     """A running mount that needs no port."""
     with Cloner().open() as instance:
         instance.mount()
@@ -230,8 +230,9 @@ def instance() -> Iterator[Instance]:
 
 @pytest.mark.deadline(60)
 def test_a_client_that_always_says_it_was_first_is_believed_as_often_as_its_queue_is_long(
-    instance: Instance,
+    portless: Instance,
 ) -> None:
+    instance = portless
     hostile = Hostile(instance)
     most = hostile.send.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // frames.REQUEST_HEAD
     with instance.client() as client:
@@ -250,8 +251,9 @@ def test_a_client_that_always_says_it_was_first_is_believed_as_often_as_its_queu
     hostile.close()
 
 
-def test_a_request_from_the_future_comes_when_it_is_seen(instance: Instance) -> None:
+def test_a_request_from_the_future_comes_when_it_is_seen(portless: Instance) -> None:
     """And who is served before it is not taken for a liar."""
+    instance = portless
     hostile = Hostile(instance)
     hostile.post(a_request(stamp=2**62))
     with instance.client() as client:
