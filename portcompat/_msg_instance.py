@@ -68,12 +68,16 @@ class Instance(Mount):
             poll = self._intake.gate.poll
             request = None
             if block:
-                self._turn.acquire()
-                while request is None:
-                    ready = poll(-1, _FEW)
-                    if self._closed or len(ready) != 1 or ready[0][0] == self._life_number:
-                        ready = self._look_further(ready)
-                    request = self._take(ready, room, hand)
+                try:
+                    self._turn.acquire()
+                    while request is None:
+                        ready = poll(-1, _FEW)
+                        if self._closed or len(ready) != 1 or ready[0][0] == self._life_number:
+                            ready = self._look_further(ready)
+                        request = self._take(ready, room, hand)
+                except BaseException:
+                    unlock(self._turn)
+                    raise
                 self._turn.release()
             else:
                 ready = poll(0, _FEW)
@@ -185,7 +189,6 @@ class Instance(Mount):
 
     def _give_up(self, hand: Hand) -> None:
         """A getop ends without a request: what it has in hand goes back (M012)."""
-        unlock(self._turn)
         with self._lock:
             if not self._freed and (hand.received or hand.waiting or self._intake.line):
                 if hand.waiting is not None:

@@ -199,7 +199,7 @@ class Intake:
             # One step with noting it: a signal handler cannot come between.
             hand.received.extend(map(connection.recvmsg, self._room, _SPACE, _TAKE))
         except OSError as error:
-            if error.errno not in sockets.EMPTY:
+            if error.errno not in sockets.EMPTY or hand.received:
                 raise  # it is a signal handler's
             return False
         return True
