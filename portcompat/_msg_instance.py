@@ -42,6 +42,10 @@ class Instance(Mount):
     """The server's end of a mount. A context manager that closes itself.
 
     Any number of threads may call any method at any time. Made by `Cloner.open`.
+
+    Requests of one client are taken in their order. When those of several were queued the clients
+    say, so one that forges that goes before others, and loses its connection when that cannot be:
+    after as many requests as its part of the queue can hold.
     """
 
     # Serving
