@@ -105,10 +105,18 @@ class Intake:
         self.gate.add(connection.number)
 
     def learn(self) -> None:
-        """Add the connections that other processes have made."""
-        if self._links is not None:
-            while (descriptors := self._links.read()) is not None:
-                self._adopt(descriptors)
+        """Add the connections that other processes have made.
+
+        A fork must not come between reading of one and adding it. Who forks, or makes a connection,
+        may want the mount's lock next, so nobody waits for him here; he is through soon, and the
+        gate stays ready.
+        """
+        if self._links is not None and sockets.making.acquire(blocking=False):
+            try:
+                while (descriptors := self._links.read()) is not None:
+                    self._adopt(descriptors)
+            finally:
+                sockets.making.release()
 
     def _adopt(self, descriptors: list[int]) -> None:
         try:

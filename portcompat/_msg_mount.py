@@ -84,7 +84,7 @@ class Mount:
         size = as_count(max_size, "max_size")
         if os.getpid() != self._opener:
             raise OSError(errno.EPERM, "only the process that opened the instance can mount it")
-        with self._lock:
+        with sockets.making, self._lock:
             self._require_open()
             if self._state is not State.EMBRYONIC:
                 raise OSError(errno.EBUSY, f"the instance is {self._state.value} already")
@@ -134,7 +134,7 @@ class Mount:
 
     def pending(self) -> int:
         """How many requests wait in the queue (M041). Raises as `getop`."""
-        with self._lock:
+        with sockets.making, self._lock:
             self._require_running()
             try:
                 return self._intake.count()
