@@ -34,8 +34,11 @@ REQUEST_HEAD: Final = _REQUEST.size
 REPLY_HEAD: Final = _REPLY.size
 HANDLE_SIZE: Final = _HANDLE.size
 
+Frame = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
+"""The fields without their names: a tuple of its own takes longer to make."""
+
 pack_request: Final = _REQUEST.pack
-unpack_request: "Final[Callable[[bytes], Frame]]" = _REQUEST.unpack_from
+unpack_request: Final[Callable[[bytes], Frame]] = _REQUEST.unpack_from
 pack_reply: Final = _REPLY.pack
 MOST: Final = 1 << 28
 """More than any system's sockets carry at once."""
@@ -62,10 +65,6 @@ class RequestFrame(NamedTuple):
     optype: int
     cookie: int
     size: int
-
-
-Frame = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
-"""The fields without their names: a tuple of its own takes longer to make."""
 
 
 class Malformed(Exception):
