@@ -73,12 +73,12 @@ class Caller:
         assert self._kill is not None, "a thread cannot be killed"
         self._kill()
 
-    def interrupted_call(self, optype: int, payload: bytes = b"") -> Answer:
-        """A call that a signal handler soon ends by raising `Interrupted`.
+    def interrupted_call(self, optype: int, payload: bytes = b"", after: float = 0.05) -> Answer:
+        """A call that a signal handler ends by raising `Interrupted`, after so many seconds.
 
         Only a process has a main thread to spare for that.
         """
-        return self._ask("interrupted", optype, payload)
+        return self._ask("interrupted", optype, payload, after)
 
 
 @contextmanager
@@ -181,14 +181,14 @@ def _casts(client: Client, count: int, opclass: int) -> None:
             sleep(0.001)  # nobody tells when there is room again
 
 
-def _interrupted(client: Client, optype: int, payload: bytes) -> bytes:
+def _interrupted(client: Client, optype: int, payload: bytes, after: float) -> bytes:
     def interrupt(*_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         raise Interrupted
 
     former = signal.signal(signal.SIGALRM, interrupt)
     # A signal that comes as the kernel's wait begins is seen when that ends: hence the second.
-    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    signal.setitimer(signal.ITIMER_REAL, after, after)
     try:
         return client.call(optype, payload)
     finally:

@@ -312,6 +312,31 @@ def test_a_signal_does_not_end_a_waiting_getop(client: Caller, server: Server) -
         signal.signal(signal.SIGALRM, former)
 
 
+@rule("M010")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this host has no interval timer")
+def test_a_handler_that_looks_for_requests_does_not_disturb_the_getop_it_interrupts(
+    client: Caller, server: Server
+) -> None:
+    handled: list[float] = []
+
+    def look(*_: object) -> None:
+        refused(errno.EWOULDBLOCK, lambda: server.instance.getop(block=False))
+        handled.append(time.monotonic())
+
+    former = signal.signal(signal.SIGALRM, look)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        sending = in_thread(lambda: _cast_after(client, handled, 1))
+        assert server.instance.getop().optype == 1
+        sending.result()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    other = waiting(server.instance.getop)
+    client.cast(2)
+    assert other.result().optype == 2
+
+
 def _cast_after(client: Caller, handled: list[float], count: int) -> None:
     deadline = time.monotonic() + SOON
     while len(handled) < count:

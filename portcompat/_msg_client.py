@@ -1,44 +1,27 @@
-"""A client of a mount: calls that are parked until their reply, casts, and withdrawing."""
+"""A client of a mount: calls that are parked until their reply, casts, and the connection."""
 
 import errno
 import os
 import select
 import socket
-import struct
 import warnings
 import weakref
-from operator import index
-from threading import RLock
-from time import monotonic, monotonic_ns, sleep
+from time import monotonic, sleep
 from typing import Final, Self, SupportsFloat, SupportsIndex
 
 from portcompat import _msg_frames as frames
 from portcompat import _msg_sockets as sockets
-from portcompat._checks import as_int, as_size, as_timeout
+from portcompat._checks import as_size, as_timeout
 from portcompat._msg_channel import Channel, SecondBuffer, milliseconds
 from portcompat._msg_frames import Bytes, Malformed
+from portcompat._msg_outbox import Outbox
 
 ONCE: Final = 1  # a flag of connections: a channel is for one request, as several processes serve
 
 _CALL: Final = frames.WANTS_REPLY
 _CALL_ADJUSTABLE: Final = frames.WANTS_REPLY | frames.ADJUSTABLE
 _NO_LIMIT: Final = frames.NO_LIMIT
-_MARK: Final = frames.REQUEST_MARK
-_pack: Final = frames.pack_request
-
-_COOKIES: Final = 1 << 64
-_TOLD_AT_ONCE: Final = 0xFFFF  # dropped casts
-
-
-class Held:
-    """A request that was taken back out of the queue, and is about to be sent again."""
-
-    __slots__ = ("descriptors", "received", "sent")
-
-    def __init__(self, received: sockets.Received) -> None:
-        self.received = received
-        self.descriptors = sockets.passed(received[1])
-        self.sent: list[int] = []
+_read_reply: Final = frames.read_reply
 
 
 class Client:
@@ -47,15 +30,14 @@ class Client:
     Any number of threads may use it at a time, and fork children may go on to use it. Made by
     `Instance.client()` and `Client.recv_handle()`.
 
-    A connection is four sockets. Requests go through a pair of datagram sockets of which the client
-    has both ends and the server the reading one too: what the kernel holds between them is this
-    connection's part of the mount's queue. A caller who leaves takes his request back out of it,
-    unless the server has taken it: each datagram goes to one of them. `line` is the connection's
-    own: the server says there when the mount is mounted, and hangs up to end the connection. `life`
-    is common to all connections and hangs up when the mount dies.
+    Whoever has a connection may withdraw its requests, and may unmount for everybody (M055): a
+    process gets one by being given it, and is trusted with that.
 
-    `_lock` orders the senders of this process and those who take a request back; it is re-entrant
-    for signal handlers. `_active` and `_free` are changed in single steps.
+    A connection is four sockets. Requests go through the two of the `Outbox`. `line` is the
+    connection's own: the server says there when the mount is mounted, and hangs up to end the
+    connection. `life` is common to all connections and hangs up when the mount dies.
+
+    `_active` and `_free` are changed in single steps.
     """
 
     def __init__(
@@ -66,20 +48,16 @@ class Client:
         life: socket.socket,
         flags: int,
     ) -> None:
-        self._send, self._receive, self._line, self._life = send, receive, line, life
+        self._outbox = Outbox(send, receive)
+        self._line, self._life = line, life
         self._once = bool(flags & ONCE)
         self._max_size = 0  # not known before the mount is
         self._closed = False
-        self._dropped = 0
-        self._untold = 0  # dropped casts that the server has not been told of
         self._start()
         sockets.tell_when_forked(self)
 
     def _start(self) -> None:
         """What each process has for itself."""
-        self._lock = RLock()
-        self._held: list[sockets.Received | Held] = []
-        self._resends = False  # all that there was is in `_held`, and is being sent again
         self._active: set[object] = set()  # those who use the sockets
         self._free: list[Channel] = []
         self._lines: list[select.poll] = []  # to ask whether the lines hang up; idle
@@ -158,25 +136,33 @@ class Client:
         second = None
         if sizeop_in or sizeop_out is not None:
             second = SecondBuffer(frames.as_bytes(sizeop_in, "sizeop_in"), sizeop_out)
+        free = self._free
         channel: Channel | None = None
         try:
             try:
-                channel = self._free.pop()
+                channel = free.pop()
             except IndexError:
                 channel = self._make_channel()
             self._active.add(channel)
             if self._closed:
                 raise _closed()
-            channel.number += 1
-            if not self._post(flags, room, opclass, optype, cookie, payload, channel, second):
+            channel.number = number = channel.number + 1
+            post = self._outbox.post
+            if not post(flags, room, opclass, optype, cookie, payload, channel, second):
                 self._wait_and_post(
                     flags, room, opclass, optype, cookie, payload, channel, second, deadline
                 )
-            reply = channel.wait(deadline, max_size)
-            if reply is None:
+            data = None
+            if deadline is None and number != 1:
+                data = channel.wait_a_little(max_size)
+            if data is None:
+                data = channel.wait(deadline, max_size)
+            if not data:
                 raise self._ended()
+            rv, out_count, answer = _read_reply(data, number)
             if second is not None:
-                second.fill(min(reply[1], second.out_size))
+                second.fill(min(out_count, second.out_size))
+                second.close()
         except BaseException as error:
             if channel is not None:
                 try:
@@ -184,22 +170,21 @@ class Client:
                 except BaseException:  # of a signal handler: nothing may stay behind for it
                     self._withdraw(channel)
                     raise
+            if second is not None:
+                second.close()
             if isinstance(error, Malformed):
                 raise OSError(errno.EPROTO, f"{error}") from error
             raise
-        finally:
-            if second is not None:
-                second.close()
         self._active.discard(channel)
-        if self._once or channel.number == _NO_LIMIT:
+        if self._once or number == _NO_LIMIT:
             channel.close()
         else:
-            self._free.append(channel)
+            free.append(channel)
         if self._closed:
             self._close_sockets()
-        if reply[0]:
-            raise OSError(reply[0], os.strerror(reply[0]))
-        return reply[2]
+        if rv:
+            raise OSError(rv, os.strerror(rv))
+        return answer
 
     def cast(
         self,
@@ -223,11 +208,9 @@ class Client:
             self._active.add(me)
             if self._closed or self._is_over():
                 raise self._ended()
-            queued = self._post(0, 0, opclass, optype, cookie, payload, None, None)
+            queued = self._outbox.post(0, 0, opclass, optype, cookie, payload, None, None)
             if not queued:
-                with self._lock:
-                    self._dropped += 1
-                    self._untold += 1
+                self._outbox.drop()
             return queued
         finally:
             self._active.discard(me)
@@ -249,7 +232,7 @@ class Client:
     @property
     def dropped(self) -> int:
         """How many casts of this client were dropped for lack of room (M004)."""
-        return self._dropped
+        return self._outbox.dropped
 
     def unmount(self) -> None:
         """Mark the mount dead for everybody (M055). On one that is dead already it does nothing.
@@ -289,6 +272,7 @@ class Client:
         """In a fork child: the channels are the parent's, whose leaving must be seen (M056)."""
         for channel in list(self._channels):
             channel.close()
+        self._outbox.start()
         self._start()
 
     def _close_sockets(self) -> None:
@@ -296,8 +280,9 @@ class Client:
         if not self._active:
             while self._free:
                 self._free.pop().close()
-            for end in (self._send, self._receive, self._line, self._life):
-                end.close()
+            self._outbox.close()
+            self._line.close()
+            self._life.close()
 
     def _leave(self, user: object) -> None:
         self._active.discard(user)
@@ -330,7 +315,7 @@ class Client:
             (max_size,) = size.unpack(data)
             if not 0 < max_size <= frames.MOST:
                 raise OSError(errno.EPROTO, f"the server says that payloads have {max_size} bytes")
-            sockets.give_room(self._send, max_size)
+            self._outbox.give_room(max_size)
             self._max_size = max_size
             return int(max_size)
         finally:
@@ -343,75 +328,6 @@ class Client:
             channel = Channel((self._life, self._line), self._max_size)
             self._channels.add(channel)
             return channel
-
-    def _post(
-        self,
-        flags: int,
-        room: int,
-        opclass: SupportsIndex,
-        optype: SupportsIndex,
-        cookie: SupportsIndex,
-        payload: bytes,
-        channel: Channel | None,
-        second: SecondBuffer | None,
-    ) -> bool:
-        """Queue a request if there is room."""
-        descriptors: tuple[int, ...] = ()
-        name = number = in_size = out_size = 0
-        if channel is not None:
-            name, number = channel.name, channel.number
-            if number == 1:
-                flags |= frames.WITH_CHANNEL
-                descriptors = (channel.theirs.fileno(),)
-            if second is not None:
-                flags |= frames.WITH_FILE
-                descriptors += (second.fileno(),)
-                in_size, out_size = second.in_size, second.out_size
-        with self._lock:
-            if self._held:  # this is a signal handler's call, or one was here
-                if not self._resends:
-                    self._drain()
-                self._resend()
-            told = self._untold
-            if told > _TOLD_AT_ONCE:
-                told = _TOLD_AT_ONCE
-            try:
-                head = _pack(
-                    _MARK,
-                    flags,
-                    told,
-                    monotonic_ns(),
-                    name,
-                    number,
-                    room,
-                    in_size,
-                    out_size,
-                    opclass,
-                    optype,
-                    cookie,
-                    len(payload),
-                )
-            except struct.error:
-                as_int(opclass, "opclass")
-                as_int(optype, "optype")
-                _as_cookie(cookie)
-                raise
-            try:
-                if descriptors:
-                    self._send.sendmsg(
-                        (head, payload), sockets.pass_along(descriptors), sockets.SEND
-                    )
-                else:
-                    self._send.send(head + payload, sockets.SEND)
-            except OSError as error:
-                if error.errno in sockets.FULL:
-                    return False
-                raise
-            if told:
-                self._untold -= told
-        if number == 1 and channel is not None:
-            channel.theirs.close()  # the server has it: so we see when that closes it
-        return True
 
     def _wait_and_post(
         self,
@@ -433,11 +349,13 @@ class Client:
                 raise self._ended()
             if deadline is not None and monotonic() >= deadline:
                 raise TimeoutError(errno.ETIMEDOUT, "no room in the queue within the timeout")
-            posted = self._post(flags, room, opclass, optype, cookie, payload, channel, second)
+            posted = self._outbox.post(
+                flags, room, opclass, optype, cookie, payload, channel, second
+            )
 
     def _await_room(self, deadline: float | None) -> None:
         room = select.poll()
-        room.register(self._send, select.POLLOUT)
+        room.register(self._outbox.send, select.POLLOUT)
         for line in (self._life, self._line):
             room.register(line, 0)
         # Not for longer than this: where poll calls a full way writable (the BSDs), and where the
@@ -445,70 +363,14 @@ class Client:
         sleep(0.001)
         room.poll(50 if deadline is None else min(50, milliseconds(deadline)))
 
-    # Withdrawing
-
     def _withdraw(self, channel: Channel) -> None:
         """Leave without a reply: whatever was queued or taken of this is nobody's now (M056)."""
-        self._take_back(channel)
-        self._leave(channel)
-
-    def _take_back(self, channel: Channel) -> None:
         channel.close()
-        if not channel.number:
-            return
-        with self._lock:
-            if self._resends:
-                self._resend(channel)
-            self._drain()
-            self._resend(channel)
-
-    def _drain(self) -> None:
-        """In the lock: take all out of the queue that the server has not."""
-        room = frames.REQUEST_HEAD + self._max_size
-        try:
-            while True:  # one step with noting it: a signal handler cannot come between
-                received = map(
-                    self._receive.recvmsg, (room,), (sockets.PASSED_SPACE,), (sockets.TAKE,)
-                )
-                self._held.extend(received)
-        except BlockingIOError:
-            self._resends = True
-
-    def _resend(self, without: Channel | None = None) -> None:
-        """In the lock: queue again what was taken out, in its order."""
-        while self._held:
-            held = self._held[0]
-            if not isinstance(held, Held):
-                held = self._held[0] = Held(held)
-            data = held.received[0]
-            mine = without is not None and frames.is_request(data, without.name, without.number)
-            if not mine and not held.sent:
-                ancillary = sockets.pass_along(held.descriptors)
-                try:
-                    held.sent.extend(
-                        map(self._send.sendmsg, ((data,),), (ancillary,), (sockets.SEND,))
-                    )
-                except OSError as error:
-                    if error.errno not in sockets.FULL or self._is_over():
-                        held.sent.append(0)  # it has nowhere to go
-                    else:  # a fork relative has filled it up meanwhile
-                        sleep(0.001)
-                    continue
-            sockets.close_all(held.descriptors)
-            if self._held and self._held[0] is held:
-                del self._held[0]
-        self._resends = False
+        # The server sees nobody there. On a dead mount nobody would look at what is queued.
+        if channel.number and not self._is_over():
+            self._outbox.take_back(channel)
+        self._leave(channel)
 
 
 def _closed() -> OSError:
     return OSError(errno.EBADF, "the client is closed")
-
-
-def _as_cookie(value: SupportsIndex) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        raise TypeError(f"cookie must be an int, not {type(value).__name__}") from None
-    if not 0 <= number < _COOKIES:
-        raise ValueError(f"cookie must be 0 to 2**64 - 1, not {number}")
-    return number

@@ -1,6 +1,7 @@
 """What a client of a mount and its server send each other: frames, made and checked; pure."""
 
 import errno
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -15,7 +16,7 @@ _BRINGS: Final = WITH_CHANNEL | WITH_FILE
 _KNOWN: Final = WANTS_REPLY | ADJUSTABLE | WITH_CHANNEL | WITH_FILE
 
 REQUEST_MARK: Final = 0x7071
-_REPLY_MARK: Final = 0x7072
+REPLY_MARK: Final = 0x7072
 _HANDLE_MARK: Final = 0x7073
 
 # mark, flags, casts dropped since the last frame, time, channel, number of the request in its
@@ -33,7 +34,12 @@ REQUEST_HEAD: Final = _REQUEST.size
 REPLY_HEAD: Final = _REPLY.size
 HANDLE_SIZE: Final = _HANDLE.size
 
+Frame = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
+"""The fields without their names: a tuple of its own takes longer to make."""
+
 pack_request: Final = _REQUEST.pack
+unpack_request: Final[Callable[[bytes], Frame]] = _REQUEST.unpack_from
+pack_reply: Final = _REPLY.pack
 MOST: Final = 1 << 28
 """More than any system's sockets carry at once."""
 NO_LIMIT: Final = 0xFFFF_FFFF
@@ -108,10 +114,6 @@ def is_request(data: bytes, channel: int, number: int) -> bool:
     return len(data) >= REQUEST_HEAD and _REQUEST.unpack_from(data)[4:6] == (channel, number)
 
 
-def reply_frame(number: int, rv: int, out_count: int, payload: bytes) -> bytes:
-    return _REPLY.pack(_REPLY_MARK, number, rv, out_count, len(payload)) + payload
-
-
 Reply = tuple[int, int, bytes]
 """An answer: the errno or 0, how much of the second buffer was filled, the payload."""
 
@@ -121,7 +123,7 @@ def read_reply(data: bytes, number: int) -> Reply:
     if len(data) < REPLY_HEAD:
         raise Malformed("a reply is cut short")
     mark, found, rv, out_count, size = _REPLY.unpack_from(data)
-    if mark != _REPLY_MARK or found != number or rv < 0 or size != len(data) - REPLY_HEAD:
+    if mark != REPLY_MARK or found != number or rv < 0 or size != len(data) - REPLY_HEAD:
         raise Malformed("a reply is larger than it may be, or no reply")
     return rv, out_count, data[REPLY_HEAD:]
 

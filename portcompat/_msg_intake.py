@@ -1,145 +1,36 @@
-"""The server's side of the connections to a mount: what has arrived, and from whom."""
+"""The queue of a mount: what has arrived from its clients, and in which order."""
 
-import os
-import select
 import socket
-import stat
 from time import monotonic_ns
 from typing import Final
 
 from portcompat import _msg_frames as frames
 from portcompat import _msg_sockets as sockets
-from portcompat._msg_frames import Malformed, RequestFrame
+from portcompat._msg_frames import Malformed
+from portcompat._msg_links import HAVE_LINKS, Links
+from portcompat._msg_peers import FIRST_SWEEP, Arrival, Connection, Waiting
 
-_MOST_CHANNELS: Final = 4096  # of one connection: callers at a time of one process and its children
-_FIRST_SWEEP: Final = 4
-_FRESH: Final = 200_000  # nanoseconds for which a caller is not looked after: he has just asked
+FRESH: Final = 200_000  # nanoseconds for which a caller is not looked after: he has just asked
 _MOST_COUNTED: Final = 65536
 
 _SPACE: Final = (sockets.PASSED_SPACE,)
 _TAKE: Final = (sockets.TAKE,)
 
-_Arrival = tuple[sockets.Received, "Connection"]
+_Received = tuple[sockets.Received, Connection]
 
 
-class Caller:
-    """The server's end of a caller's channel."""
+class Hand:
+    """What one getop has taken and not handed over yet: first as it came, then as it was read.
 
-    __slots__ = ("_events", "end")
+    Its user sets `received` to a list and `waiting` to None: an `__init__` takes as long as all
+    else about it.
+    """
 
-    def __init__(self, end: socket.socket) -> None:
-        self.end = end
-        self._events = select.poll()
-        self._events.register(end, 0)
+    __slots__ = ("connection", "received", "waiting")
 
-    def has_gone(self) -> bool:
-        """Under the mount's lock, as nobody may ask at the same time."""
-        return self.end.fileno() < 0 or bool(self._events.poll(0))
-
-    def close(self) -> None:
-        self.end.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "end"):
-            self.end.close()
-
-
-class Connection:
-    """A client's connection, as the server has it."""
-
-    def __init__(self, receive: socket.socket, line: socket.socket) -> None:
-        self.receive, self.line = receive, line
-        self.number = receive.fileno()
-        self.alone = (self,)
-        self.callers: dict[int, Caller] = {}
-        self.stamp: int | None = None  # of the request that comes next, as far as known
-        self._sweep_at = _FIRST_SWEEP
-
-    def add_caller(self, name: int, caller: Caller) -> None:
-        if len(self.callers) >= self._sweep_at:
-            for other, known in list(self.callers.items()):
-                if known.has_gone():
-                    del self.callers[other]
-                    known.close()
-            if len(self.callers) >= _MOST_CHANNELS:
-                raise Malformed("a client has too many callers")
-            self._sweep_at = 2 * len(self.callers) + _FIRST_SWEEP
-        self.callers[name] = caller
-
-    def hang_up(self) -> None:
-        """End it for the client too: its callers are released."""
-        sockets.hang_up(self.line)
-        try:
-            while True:
-                received = self.receive.recvmsg(1, sockets.PASSED_SPACE, sockets.TAKE)
-                sockets.close_all(sockets.passed(received[1]))
-        except OSError:
-            pass
-        self.close()
-
-    def close(self) -> None:
-        for caller in list(self.callers.values()):
-            caller.close()
-        self.callers.clear()
-        self.receive.close()
-        self.line.close()
-
-
-class Waiting:
-    """A request that the server has, from its arrival to its answer."""
-
-    __slots__ = (
-        "caller",
-        "connection",
-        "count",
-        "data",
-        "descriptors",
-        "frame",
-        "id",
-        "out_count",
-    )
-
-    def __init__(self, received: sockets.Received, connection: Connection) -> None:
-        self.data = received[0]
-        self.descriptors = sockets.passed(received[1]) if received[1] else []
-        self.count = len(self.descriptors)
-        self.connection = connection
-        self.frame: RequestFrame | None = None  # not read yet
-        self.caller: Caller | None = None
-        self.id = 0
-        self.out_count = 0  # bytes that are in the caller's second buffer by now
-
-    def read(self, max_size: int, once: bool) -> RequestFrame:
-        """See what it is. After an interruption it can be done again. Raises Malformed."""
-        frame = frames.read_request(self.data, max_size, self.count)
-        callers = self.connection.callers
-        if frame.flags & frames.WITH_CHANNEL:
-            if self.caller is None:
-                self.caller = Caller(sockets.adopt(self.descriptors[0]))
-            if len(self.descriptors) == self.count:
-                sockets.close_first(self.descriptors)
-            if not once and callers.get(frame.channel) is not self.caller:
-                if frame.channel in callers:
-                    raise Malformed("a channel is announced twice")
-                self.connection.add_caller(frame.channel, self.caller)
-        elif frame.flags & frames.WANTS_REPLY:
-            self.caller = callers.get(frame.channel)  # None: he has gone, and was swept away
-        if frame.flags & frames.WITH_FILE and not stat.S_ISREG(os.fstat(self.file).st_mode):
-            raise Malformed("the second buffer is no file")
-        self.frame = frame
-        return frame
-
-    @property
-    def file(self) -> int:
-        """The descriptor of the second buffers."""
-        return self.descriptors[-1]
-
-    @property
-    def size(self) -> int:
-        return len(self.data) - frames.REQUEST_HEAD
-
-    def close_file(self) -> None:
-        sockets.close_all(self.descriptors)
+    connection: Connection
+    received: list[sockets.Received]
+    waiting: Waiting | None
 
 
 class Intake:
@@ -152,24 +43,42 @@ class Intake:
     `line` holds what was received and not taken: when taking was interrupted or `count` looked.
     It is the head of the queue (M012). An arrival is put there in one step with receiving it, and
     replaced by what it means in another.
+
+    When a request was queued its client says, and might lie to be served before others. A stamp
+    counts as not later than the moment when it is seen. So whoever is served on and on, with
+    requests that all say that they are older than the one which another connection was seen to
+    have, claims that they were all queued at that moment; and when they are more than his part of
+    the queue can hold he has lied, and loses his connection.
     """
 
-    def __init__(self, once: bool) -> None:
+    def __init__(self, shared: bool) -> None:
         self.dropped = 0
         self.max_size = 0
         self._room = (0,)
         self.connections: dict[int, Connection] = {}
-        self.line: list[_Arrival | Waiting] = []
-        self._once = once
-        self._sweep_at = _FIRST_SWEEP
+        self.line: list[_Received | Arrival | Waiting] = []
+        self._once = shared
+        self._links = Links() if shared and HAVE_LINKS else None
+        self._sweep_at = FIRST_SWEEP
         self._bell_rings = False
-        self._open_gate()
+        self._favoured: Connection | None = None  # who was served before others, how often, and
+        self._favours = 0
+        self._witness = 0  # before which moment he says that he has queued all that
+        self._most_favours = 0
+        try:
+            self._open_gate()
+        except BaseException:
+            if self._links is not None:
+                self._links.close()
+            raise
 
     def _open_gate(self) -> None:
         self.gate = sockets.Gate()
         try:
             self._bell, self._button = sockets.stream_pair()
             self.gate.add(self._bell.fileno())
+            if self._links is not None:
+                self._links.watch(self.gate)
         except BaseException:
             self.gate.close()
             raise
@@ -177,15 +86,44 @@ class Intake:
     # Connections
 
     def add(self, connection: Connection) -> None:
-        if len(self.connections) >= self._sweep_at:
-            for other in list(self.connections.values()):
-                if sockets.is_hung_up(other.line) and not _has_some(other.receive):
-                    self.drop(other)
-            self._sweep_at = 2 * len(self.connections) + _FIRST_SWEEP
-        self.connections[connection.number] = connection
-        self.gate.add(connection.number)
+        """A new connection, of which other processes that serve the mount learn too."""
+        if self._links is not None:
+            ends = [connection.receive.fileno(), connection.line.fileno()]
+            for descriptors in self._links.add(ends):
+                self._adopt(descriptors)
+        self._add(connection)
         if self.max_size:
             self._tell(connection)
+
+    def _add(self, connection: Connection) -> None:
+        if len(self.connections) >= self._sweep_at:
+            for other in list(self.connections.values()):
+                if other.has_left():
+                    self.drop(other)
+            self._sweep_at = 2 * len(self.connections) + FIRST_SWEEP
+        self.connections[connection.number] = connection
+        self.gate.add(connection.number)
+
+    def learn(self) -> None:
+        """Add the connections that other processes have made.
+
+        A fork must not come between reading of one and adding it. Who forks, or makes a connection,
+        may want the mount's lock next, so nobody waits for him here; he is through soon, and the
+        gate stays ready.
+        """
+        if self._links is not None and sockets.making.acquire(blocking=False):
+            try:
+                while (descriptors := self._links.read()) is not None:
+                    self._adopt(descriptors)
+            finally:
+                sockets.making.release()
+
+    def _adopt(self, descriptors: list[int]) -> None:
+        try:
+            receive, line = map(sockets.adopt, descriptors)
+            self._add(Connection(receive, line))
+        finally:
+            sockets.close_all(descriptors)
 
     def drop(self, connection: Connection) -> None:
         """End a connection, because its client has gone or is broken."""
@@ -193,9 +131,12 @@ class Intake:
         self.gate.remove(connection.number)
         connection.hang_up()
 
-    def mount(self, max_size: int) -> None:
+    def mount(self, max_size: int, capacity: int) -> None:
+        """`capacity`: how many bytes of requests a connection can hold."""
         self.max_size = max_size
         self._room = (frames.REQUEST_HEAD + max_size + 1,)
+        self._most_favours = capacity // frames.REQUEST_HEAD
+        self.learn()
         for connection in self.connections.values():
             self._tell(connection)
 
@@ -233,8 +174,9 @@ class Intake:
 
         `ready`: what the gate said.
         """
+        line = self.line
         while True:
-            if not self.line:
+            if not line:
                 if len(ready) == 1:
                     connection = self.connections.get(ready[0][0])
                 else:
@@ -242,6 +184,8 @@ class Intake:
                 if connection is None:
                     if self._bell_rings:
                         self._set_bell()
+                    if ready and self._links is not None:
+                        self.learn()
                     return None
                 if room < self.max_size:
                     _, size = _peek(connection) or (0, 0)
@@ -255,20 +199,39 @@ class Intake:
             if waiting is not None:
                 return waiting if waiting.size <= room else waiting.size
 
-    def take(self, waiting: Waiting) -> None:
-        """Remove the head."""
+    def receive(self, connection: Connection, hand: Hand) -> bool:
+        """Take the next request of a connection in hand, as it is, if there is one."""
+        connection.stamp = None
+        hand.connection = connection
+        try:
+            # One step with noting it: a signal handler cannot come between.
+            hand.received.extend(map(connection.recvmsg, self._room, _SPACE, _TAKE))
+        except OSError as error:
+            if error.errno not in sockets.EMPTY or hand.received:
+                raise  # it is a signal handler's
+            return False
+        return True
+
+    def remove_head(self, waiting: Waiting) -> None:
         if self.line and self.line[0] is waiting:
             del self.line[0]
         if self._bell_rings:
             self._set_bell()
 
-    def put_back(self, waiting: Waiting) -> None:
-        """The head was not handed over (M012)."""
-        if waiting not in self.line:
-            self.line.insert(0, waiting)
+    def put_back(self, hand: Hand) -> None:
+        """A getop could not hand this over (M012)."""
+        first = hand.waiting
+        if first is not None:
+            if not any(each is first for each in self.line):
+                self.line.insert(0, first)
+        elif hand.received:
+            received = hand.received[0]
+            if not any(isinstance(each, tuple) and each[0] is received for each in self.line):
+                self.line.insert(0, (received, hand.connection))
 
     def count(self) -> int:
         """How many requests wait; those whose callers have gone are removed."""
+        self.learn()
         for connection in list(self.connections.values()):
             while len(self.line) < _MOST_COUNTED and self._receive(connection):
                 pass
@@ -286,7 +249,8 @@ class Intake:
         self._set_bell()
 
     def _earliest(self, ready: list[tuple[int, int]]) -> Connection | None:
-        found = [self.connections[fd] for fd, _ in ready if fd in self.connections]
+        connections = self.connections
+        found = [connections[fd] for fd, _ in ready if fd in connections]
         if len(found) < 2:
             return found[0] if found else None
         for connection in list(found):
@@ -295,20 +259,39 @@ class Intake:
                 if connection.stamp is None:
                     found.remove(connection)
         while found:
-            first = min(found, key=lambda each: each.stamp or 0)
+            first = min(found, key=_stamp_of)
             known = first.stamp
             self._look(first)  # its first request may have been withdrawn meanwhile
             if first.stamp is None:
                 found.remove(first)
             elif first.stamp == known:
-                return first
+                if len(found) == 1 or self._may_be_first(first, found):
+                    return first
+                found.remove(first)
         return None
+
+    def _may_be_first(self, first: Connection, found: list[Connection]) -> bool:
+        """Whether to believe a client that its request is older; it is dropped if not."""
+        stamp = first.stamp
+        assert stamp is not None
+        if first is not self._favoured or stamp >= self._witness:
+            self._favoured, self._favours = first, 0
+            self._witness = min(_stamp_of(each) for each in found if each is not first)
+        self._favours += 1
+        if self._favours <= self._most_favours:
+            return True
+        self._favoured = None
+        self.drop(first)
+        return False
 
     def _look(self, connection: Connection) -> None:
         seen = _peek(connection)
-        connection.stamp = None if seen is None else seen[0]
         if seen is None:
+            connection.stamp = None
             self._doubt(connection)
+        elif connection.stamp is None or connection.claim != seen[0]:
+            connection.claim = seen[0]
+            connection.stamp = min(seen[0], monotonic_ns())
 
     def _doubt(self, connection: Connection) -> None:
         """It was said to be ready and has nothing: another was faster, or its client broke it."""
@@ -319,7 +302,7 @@ class Intake:
         """Move the next request of a connection to the end of `line`, if there is one."""
         connection.stamp = None
         try:
-            received = map(connection.receive.recvmsg, self._room, _SPACE, _TAKE)
+            received = map(connection.recvmsg, self._room, _SPACE, _TAKE)
             self.line.extend(zip(received, connection.alone))  # noqa: B905, one of each
         except OSError as error:
             if error.errno in sockets.EMPTY:
@@ -329,25 +312,23 @@ class Intake:
 
     def _read(self, place: int) -> Waiting | None:
         """What is at this place of `line`; None, and it is removed, if it is nobody's."""
-        arrival = self.line[place]
-        if isinstance(arrival, Waiting):
-            waiting = arrival
-        else:
-            waiting = Waiting(*arrival)
-            self.line[place] = waiting
-        frame = waiting.frame
-        if frame is None:
+        waiting = self.line[place]
+        if isinstance(waiting, tuple):
+            self.line[place] = waiting = Arrival(*waiting)
+        if isinstance(waiting, Arrival):
             try:
-                frame = waiting.read(self.max_size, self._once)
-                self.dropped += frame.dropped
+                waiting = waiting.read(self.max_size, self._once)
             except Malformed:
                 waiting.close_file()
                 del self.line[place]
                 self.drop(waiting.connection)
                 return None
-        if frame.flags and (
-            waiting.caller is None
-            or (monotonic_ns() - frame.stamp > _FRESH and waiting.caller.has_gone())
+            self.line[place] = waiting
+            self.dropped += waiting.fields.dropped
+        fields = waiting.fields
+        if fields.flags and (
+            waiting.caller is None  # he has gone, and was swept away
+            or (monotonic_ns() - fields.stamp > FRESH and waiting.caller.has_gone())
         ):
             waiting.close_file()
             del self.line[place]
@@ -364,11 +345,12 @@ class Intake:
         self._bell.close()
         self._button.close()
         self.gate.close()
+        if self._links is not None:
+            self._links.close()
 
     def _clear(self) -> None:
         for arrival in self.line:
-            waiting = arrival if isinstance(arrival, Waiting) else Waiting(*arrival)
-            waiting.close_file()
+            (Arrival(*arrival) if isinstance(arrival, tuple) else arrival).close_file()
         self.line.clear()
 
     def reopen(self) -> None:
@@ -390,12 +372,9 @@ def _peek(connection: Connection) -> tuple[int, int] | None:
     return frames.peek(data)
 
 
-def _has_some(end: socket.socket) -> bool:
-    try:
-        return bool(end.recv(1, socket.MSG_PEEK | sockets.NOWAIT)) or True
-    except OSError:
-        return False
+def _stamp_of(connection: Connection) -> int:
+    return connection.stamp or 0
 
 
-def _stamp(each: _Arrival | Waiting) -> int:
-    return each.frame.stamp if isinstance(each, Waiting) and each.frame is not None else 0
+def _stamp(each: _Received | Arrival | Waiting) -> int:
+    return each.fields.stamp if isinstance(each, Waiting) else 0

@@ -166,8 +166,9 @@ class Gate:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._kqueue = None if self._epoll else select.kqueue()  # type: ignore[attr-defined,unused-ignore]
         self._poller = self._epoll or self._kqueue
-        # The ready descriptors, each first in a pair; the argument is 0, or -1 to wait.
-        self.poll: Callable[[float], list[tuple[int, int]]] = (
+        # The ready descriptors, each first in a pair; the arguments are 0, or -1 to wait, and how
+        # many at most.
+        self.poll: Callable[..., list[tuple[int, int]]] = (
             self._epoll.poll if self._epoll else self._wait
         )
 
@@ -198,8 +199,8 @@ class Gate:
         event = select.kevent(fd, select.KQ_FILTER_READ, what)  # type: ignore[attr-defined,unused-ignore]
         self._kqueue.control([event], 0, 0)  # type: ignore[union-attr,unused-ignore]
 
-    def _wait(self, timeout: float) -> list[tuple[int, int]]:
-        events = self._kqueue.control(None, 1024, None if timeout < 0 else timeout)  # type: ignore[union-attr,unused-ignore]
+    def _wait(self, timeout: float, most: int = 1024) -> list[tuple[int, int]]:
+        events = self._kqueue.control(None, most, None if timeout < 0 else timeout)  # type: ignore[union-attr,unused-ignore]
         return [(event.ident, 0) for event in events]
 
     def fileno(self) -> int:
@@ -207,6 +208,12 @@ class Gate:
 
     def close(self) -> None:
         self._poller.close()  # type: ignore[union-attr,unused-ignore]
+
+
+def unlock(lock: RLock) -> None:
+    """Release a lock on the way of an exception, which may have come instead of the lock."""
+    if lock._is_owned():  # type: ignore[attr-defined]
+        lock.release()
 
 
 class Forked(Protocol):

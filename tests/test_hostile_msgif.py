@@ -53,10 +53,12 @@ class Hostile:
             socket.send_fds(self.send, [data], list(descriptors))
 
 
-def a_request(flags: int = 0, channel: int = 7, number: int = 1, size: int = 5) -> bytes:
+def a_request(
+    flags: int = 0, channel: int = 7, number: int = 1, size: int = 5, stamp: int = 1
+) -> bytes:
     """A frame as a client of this library makes it, with five bytes of payload."""
     head = frames.pack_request(
-        frames.REQUEST_MARK, flags, 0, 1, channel, number, 100, 4, 4, 0, 1, 0, size
+        frames.REQUEST_MARK, flags, 0, stamp, channel, number, 100, 4, 4, 0, 1, 0, size
     )
     return head + b"12345"
 
@@ -218,6 +220,52 @@ def an_honest_caller(instance: Instance) -> Iterator[None]:
         assert calling.result(2 * SOON) >= 3
 
 
+@pytest.fixture
+def portless() -> Iterator[Instance]:
+    """A running mount that needs no port."""
+    with Cloner().open() as instance:
+        instance.mount()
+        yield instance
+
+
+@pytest.mark.deadline(60)
+def test_a_client_that_always_says_it_was_first_is_believed_as_often_as_its_queue_is_long(
+    portless: Instance,
+) -> None:
+    instance = portless
+    hostile = Hostile(instance)
+    most = hostile.send.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // frames.REQUEST_HEAD
+    with instance.client() as client:
+        client.cast(2)
+        hostile.post(a_request())
+        served = 0
+        while instance.getop().optype != 2:
+            served += 1
+            hostile.post(a_request())
+        assert 0 < served <= most
+        assert hostile.line.recv(100)  # the mount's maximum
+        assert not hostile.line.recv(100), "the connection has not been ended"
+        assert client.cast(3)
+        assert instance.getop().optype == 3
+        assert instance.pending() == 0
+    hostile.close()
+
+
+def test_a_request_from_the_future_comes_when_it_is_seen(portless: Instance) -> None:
+    """And who is served before it is not taken for a liar."""
+    instance = portless
+    hostile = Hostile(instance)
+    hostile.post(a_request(stamp=2**62))
+    with instance.client() as client:
+        taken = []
+        for _ in range(4):
+            client.cast(2)
+            taken.append(instance.getop().optype)
+        assert taken == [2, 1, 2, 2]
+        assert instance.getop().optype == 2
+    hostile.close()
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_a_hostile_client_harms_its_own_connection_only(
     server: Server, scale: Scale, attack: Attack
@@ -305,7 +353,7 @@ def a_hostile_server() -> Iterator[tuple[Client, socket.socket, socket.socket]]:
 
 def a_bad_reply(dice: random.Random) -> bytes:
     """Something that may or may not pass for the reply to a client's first request."""
-    good = bytearray(frames.reply_frame(1, 0, 4, b"reply"))
+    good = bytearray(frames.pack_reply(frames.REPLY_MARK, 1, 0, 4, 5) + b"reply")
     match dice.randrange(3):
         case 0:
             return dice.randbytes(dice.choice([0, 1, 16, 5_000]))

@@ -11,6 +11,11 @@ from portcompat._msg_frames import Malformed
 CALL = frames.WANTS_REPLY
 
 
+def reply_frame(number: int, rv: int, out_count: int, payload: bytes) -> bytes:
+    head = frames.pack_reply(frames.REPLY_MARK, number, rv, out_count, len(payload))
+    return head + payload
+
+
 def request(
     payload: bytes = b"12345", *, flags: int = CALL, size: int | None = None, mark: int = 0
 ) -> bytes:
@@ -65,18 +70,18 @@ def test_the_head_of_a_broken_request_comes_first() -> None:
 
 
 def test_a_reply_is_read_as_it_was_made() -> None:
-    assert frames.read_reply(frames.reply_frame(9, 5, 7, b"text"), 9) == (5, 7, b"text")
+    assert frames.read_reply(reply_frame(9, 5, 7, b"text"), 9) == (5, 7, b"text")
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b"",
-        frames.reply_frame(9, 0, 0, b"")[:-1],
-        frames.reply_frame(8, 0, 0, b"another's"),
-        frames.reply_frame(9, -1, 0, b""),
-        frames.reply_frame(9, 0, 0, b"text") + b"more",
-        b"\0\0" + frames.reply_frame(9, 0, 0, b"text")[2:],
+        reply_frame(9, 0, 0, b"")[:-1],
+        reply_frame(8, 0, 0, b"another's"),
+        reply_frame(9, -1, 0, b""),
+        reply_frame(9, 0, 0, b"text") + b"more",
+        b"\0\0" + reply_frame(9, 0, 0, b"text")[2:],
     ],
 )
 def test_a_broken_reply_is_refused(data: bytes) -> None:

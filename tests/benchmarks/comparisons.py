@@ -128,6 +128,14 @@ ALL = (
         only="",
     ),
     Comparison(
+        "call and reply of 64 bytes, 8 clients and 4 server threads",
+        "Connection, each thread with 2",
+        None,
+        msgif.crowd_against_connection,
+        inner=msgif.CLIENTS,
+        only="",
+    ),
+    Comparison(
         "call and reply of 64 KiB",
         "Connection send_bytes, recv_bytes",
         None,

@@ -5,10 +5,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import repeat
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from threading import Thread
 from time import perf_counter
 
 from portcompat import POLLIN, Port
@@ -16,6 +18,7 @@ from portcompat.msgif import Client, Cloner, Instance
 from tests.benchmarks.measure import Timer, Timers
 
 BATCH = 64
+CLIENTS, SERVERS = 8, 4
 
 _ROOM = 1 << 17
 _ECHO = 1
@@ -91,6 +94,65 @@ def call_against_json_rpc(backend: str) -> Iterator[Timers]:
             return perf_counter() - start
 
         yield _calls(client, _SMALL), by_json
+
+
+@contextmanager
+def crowd_against_connection(backend: str) -> Iterator[Timers]:
+    """A call of 64 bytes by each of CLIENTS processes at a time, to SERVERS threads of this one.
+
+    The peer's threads wait for their share of the Connections.
+    """
+    with Cloner().open() as instance, ExitStack() as stack:
+        instance.mount()
+        clients = [stack.enter_context(instance.client()) for _ in range(CLIENTS)]
+        pipes = [Pipe() for _ in range(CLIENTS)]
+
+        def call(number: int, loops: int) -> None:
+            _calls(clients[number], _SMALL)(loops)
+
+        def exchange(number: int, loops: int) -> None:
+            _round_trips(pipes[number][0], _SMALL)(loops)
+
+        callers = [stack.enter_context(_child(partial(_at_work, call, n))) for n in range(CLIENTS)]
+        peers = [
+            stack.enter_context(_child(partial(_at_work, exchange, n))) for n in range(CLIENTS)
+        ]
+        for ours, _ in pipes:
+            ours.close()
+        for place in range(SERVERS):
+            shares = [theirs for _, theirs in pipes[place::SERVERS]]
+            Thread(target=_serve_connections, args=(shares,), daemon=True).start()
+            Thread(target=_serve_until_it_ends, args=(instance,), daemon=True).start()
+        yield partial(_all, callers), partial(_all, peers)
+
+
+def _at_work(work: Callable[[int, int], None], number: int, channel: socket.socket) -> None:
+    """Do it as often as the channel says, each time."""
+    while wish := channel.recv(8):
+        work(number, int.from_bytes(wish, "big"))
+        channel.send(b"!")
+
+
+def _all(channels: list[socket.socket], loops: int) -> float:
+    start = perf_counter()
+    for channel in channels:
+        channel.send(loops.to_bytes(8, "big"))
+    for channel in channels:
+        channel.recv(1)
+    return perf_counter() - start
+
+
+def _serve_until_it_ends(instance: Instance) -> None:
+    with suppress(OSError):
+        _serve(instance)
+
+
+def _serve_connections(connections: "list[Connection]") -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            for connection in wait(connections):
+                assert isinstance(connection, Connection)
+                connection.send_bytes(connection.recv_bytes())
 
 
 def _calls(client: Client, payload: bytes) -> Timer:
