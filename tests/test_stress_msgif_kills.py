@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Event
 
 import pytest
 
@@ -94,18 +95,17 @@ def how_it_ends(call: Callable[[], object]) -> tuple[int | None, float]:
     return None, time.monotonic()
 
 
-def echo_until_it_ends(client: Client, seed: int) -> int:
-    """Make calls as fast as possible. Returns how many were answered before ENXIO."""
+def echo_until_it_ends(client: Client, begun: Event, seed: int) -> None:
+    """Make calls as fast as possible until ENXIO. `begun` is set when one was answered."""
     dice = random.Random(seed)
-    answered = 0
     while True:
         payload = dice.randbytes(dice.randrange(1, 4096))
         try:
             assert client.call(ECHO, payload) == payload
         except OSError as error:
             assert error.errno == errno.ENXIO
-            return answered
-        answered += 1
+            return
+        begun.set()
 
 
 @pytest.mark.deadline(300)
@@ -116,20 +116,25 @@ def test_a_killed_server_under_load_releases_64_parked_threads_once_and_soon(
     with ThreadPoolExecutor(PARKED) as threads:
         for turn in range(scale(15, 100, 1_000)):
             with server_to_be_killed(backend) as (server, client):
-                load = [in_thread(partial(echo_until_it_ends, client, seed)) for seed in range(4)]
+                begun = [Event() for _ in range(4)]
+                load = [
+                    in_thread(partial(echo_until_it_ends, client, each, seed))
+                    for seed, each in enumerate(begun)
+                ]
                 calls = [
                     threads.submit(how_it_ends, partial(client.call, NEVER, bytes(number)))
                     for number in range(PARKED)
                 ]
                 # Some rounds with all of them taken, others with some on their way.
                 await_parked(client, PARKED if turn % 2 else PARKED // 2)
+                assert all(each.wait(SOON) for each in begun)
                 server.kill()
                 killed = time.monotonic()
                 ends = [call.result(SOON) for call in calls]
                 assert [code for code, _ in ends] == [errno.ENXIO] * PARKED
                 releases.add(max(when for _, when in ends) - killed)
                 for one in load:
-                    assert one.result() > 0
+                    one.result()
                 assert how_it_ends(lambda: client.call(ECHO))[0] == errno.ENXIO
     releases.check()
 
@@ -195,7 +200,9 @@ def test_a_server_is_killed_again_and_again_while_its_callers_come_and_go(
     releases = Releases()
     for _ in range(scale(25, 250, 2_500)):
         with server_to_be_killed(backend) as (server, client):
-            load = [in_thread(partial(echo_until_it_ends, client, seed)) for seed in range(8)]
+            load = [
+                in_thread(partial(echo_until_it_ends, client, Event(), seed)) for seed in range(8)
+            ]
             time.sleep(dice.random() * 0.02)
             server.kill()
             killed = time.monotonic()
