@@ -3,12 +3,12 @@
 import errno
 from collections import deque
 from heapq import heappush
-from itertools import repeat
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME, LAST, require_shown
 from portcompat._constants import PORT_SOURCE_TIMER
-from portcompat._deadlines import Deadlines, expirations, remaining
+from portcompat._deadlines import Crowd, Deadlines, expirations, remaining
 from portcompat._events import PortEvent
 from portcompat._queue import EventQueue, Slot
 from portcompat._timer_ids import ids
@@ -24,7 +24,17 @@ _DELETED: Final = -1
 _DISARMED: Final = 0, 0
 
 
-class PortTimer(Slot, BackendTimer):
+class _Armed(Slot):
+    """What firing touches of a timer, side by side: slots lie in the order of their names."""
+
+    __slots__ = ("interval", "once", "when")
+
+    when: int | None
+    interval: int
+    once: PortEvent
+
+
+class PortTimer(_Armed, BackendTimer):
     """A timer that queues events (SIGEV_PORT).
 
     While it is armed and has no event queued it stands in the `Deadlines` of its clock. With one
@@ -34,20 +44,21 @@ class PortTimer(Slot, BackendTimer):
     Each call is one critical section of the engine.
     """
 
-    __slots__ = ("clock", "cookie", "count", "deadlines", "engine", "interval", "number", "when")
+    __slots__ = ("clock", "count", "deadlines", "engine", "number")
 
     def __init__(
         self, engine: "Engine", clock: int, number: int, user: object, deadlines: "_Deadlines"
     ) -> None:
-        self.user = None  # of Slot, which forgets it with each event: see `cookie`
+        self.user = None  # of Slot, which forgets it with each event: `once` has it
         self.queued = False
         self.stale = 0
         self.engine = engine
         self.clock = clock
         self.number = number
-        self.cookie = user
+        # The event of one expiry, ready: to make it costs as much as all else at that time.
+        self.once = _new(PortEvent, (PORT_SOURCE_TIMER, number, 1, user))
         self.deadlines = deadlines
-        self.when: int | None = None
+        self.when = None
         self.interval = 0
         self.count = 0
 
@@ -243,7 +254,10 @@ class PortTimer(Slot, BackendTimer):
         return event
 
     def event(self, count: int) -> PortEvent:
-        return _new(PortEvent, (PORT_SOURCE_TIMER, self.number, min(count, _INT_MAX), self.cookie))
+        if count == 1:
+            return self.once
+        source, number, _, user = self.once
+        return _new(PortEvent, (source, number, min(count, _INT_MAX), user))
 
     def _get(self) -> tuple[int, int]:
         if self.when is None:
@@ -307,7 +321,7 @@ class Expirations:
         """Whether there may be a timer that is due; needs no lock."""
         for clock, deadlines in self._by_clock.items():
             try:
-                if deadlines.due or deadlines.heap[0] <= self.now(clock):
+                if deadlines.due or deadlines.over or deadlines.heap[0] <= self.now(clock):
                     return True
             except IndexError:
                 pass
@@ -317,9 +331,8 @@ class Expirations:
         """Find what is due. Returns whether there is any."""
         found = False
         for clock, deadlines in self._by_clock.items():
-            if deadlines:
-                deadlines.expire(self.now(clock))
-                found = found or bool(deadlines.due)
+            if deadlines and deadlines.expire(self.now(clock)):
+                found = True
         return found
 
     def fire(self) -> bool:
@@ -327,21 +340,22 @@ class Expirations:
         append = self._queue.line.append
         left = False
         for clock, deadlines in self._by_clock.items():
-            due = deadlines.due
-            if due:
+            if deadlines:
+                due = deadlines.due
                 now = self.now(clock)
-                while due:
-                    timer = deadlines.next_due()
-                    when = timer.when
-                    # No call before the last, so no handler can raise before it is done.
-                    del due[0]
-                    if when is None or when > now or timer.queued:
-                        continue
-                    interval = timer.interval
-                    timer.when = when + interval if interval else None
-                    timer.count = 1
-                    timer.queued = True
-                    append(timer)
+                while deadlines.expire(now):
+                    for timer in islice(deadlines.taking, len(due)):
+                        # No call before the last, so no handler can raise before it is done.
+                        when = timer.when
+                        if when is None or when > now or timer.queued:
+                            due.appendleft(timer)
+                            _pass_over(deadlines, now)
+                            break
+                        interval = timer.interval
+                        timer.when = when + interval if interval else None
+                        timer.count = 1
+                        timer.queued = True
+                        append(timer)
             left = left or bool(deadlines)
         return left
 
@@ -358,24 +372,22 @@ class Expirations:
                 if not deadlines:
                     continue
                 now = self.now(clock)
-                deadlines.expire(now)
                 due = deadlines.due
-                for _ in repeat(None, min(len(due), limit - len(events))):
-                    timer = due[0]
-                    if isinstance(timer, dict):
-                        timer = deadlines.next_due()
-                    when = timer.when
-                    if when is None or when > now or timer.queued:
-                        del due[0]
-                    elif timer.interval:
-                        append(_expire(timer, deadlines, when, now))
-                        del due[0]
-                    else:
-                        event = _new(PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie))
-                        # No call before the last: either it has expired, or it has not.
-                        del due[0]
-                        timer.when = None
-                        append(event)
+                while len(events) < limit and deadlines.expire(now):
+                    for timer in islice(deadlines.taking, min(len(due), limit - len(events))):
+                        # No call before the last, so no handler can raise before it is done.
+                        when = timer.when
+                        if when is None or when > now or timer.queued:
+                            due.appendleft(timer)
+                            _pass_over(deadlines, now)
+                            break
+                        if timer.interval:
+                            due.appendleft(timer)  # until it has expired
+                            append(_expire(timer, deadlines, when, now))
+                            del due[0]
+                        else:
+                            timer.when = None
+                            append(timer.once)
         except BaseException:
             self._queue.put_back(events)
             raise
@@ -429,6 +441,18 @@ class Expirations:
             return None
         timer.count += event.events
         return None if timer.queued else timer
+
+
+def _pass_over(deadlines: _Deadlines, now: int) -> None:
+    """Deal with the first of what is due: a crowd, or a timer that is not due after all."""
+    timer = deadlines.due[0]
+    if isinstance(timer, Crowd):
+        deadlines.part()
+        return
+    when = timer.when
+    if when is not None and when > now and not timer.queued:
+        timer.deadlines.add(when, timer)  # the date has been set back since
+    del deadlines.due[0]
 
 
 def _expire(timer: PortTimer, deadlines: _Deadlines, when: int, now: int) -> PortEvent:

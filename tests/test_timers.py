@@ -404,3 +404,21 @@ def test_many_that_are_due_come_in_their_order_whatever_kind_they_are() -> None:
         assert all(event.events == 1 for event in events)
     assert got == [number for _, number in sorted(expected)]
     engine.close()
+
+
+@pytest.mark.parametrize("count", [5, 3_000])
+def test_the_rest_of_many_that_are_due_waits_anew_if_the_date_is_set_back(count: int) -> None:
+    driver = ScriptedDriver()
+    engine = Engine(driver, count)
+    timers = [engine.timer(REALTIME, number, None) for number in range(count)]
+    start = driver.now(REALTIME) + SECOND
+    for number, timer in enumerate(timers):
+        timer.set(start + number // 2, 0, True)
+    driver.advance(5)
+    assert [event.object for event in engine.getn(3, 1, 0)] == [0, 1, 2]
+    driver.advance(-60, REALTIME)
+    assert engine.getn(count, 1, 0) == []
+    assert all(50 * SECOND < timer.get()[0] < 60 * SECOND for timer in timers[3:])
+    driver.advance(60, REALTIME)
+    assert [event.object for event in engine.getn(count, 1, 0)] == list(range(3, count))
+    engine.close()
