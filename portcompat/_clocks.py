@@ -2,6 +2,8 @@
 
 import errno
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 # A host without clock_gettime(2) gets Linux' numbers for the two clocks that every host has.
@@ -32,3 +34,13 @@ def _now(clock: int, /) -> int:
 
 now: Final = getattr(time, "clock_gettime_ns", _now)
 """What a clock shows, in nanoseconds."""
+
+
+def reader(clock: int) -> Callable[[], int]:
+    """What reads `clock` as `now` does, in less time if there is a function for it alone."""
+    if (
+        clock == CLOCK_MONOTONIC
+        and time.get_clock_info("monotonic").implementation == "clock_gettime(CLOCK_MONOTONIC)"
+    ):
+        return time.monotonic_ns
+    return partial(now, clock)

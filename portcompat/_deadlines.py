@@ -1,7 +1,7 @@
 """Deadlines of one clock: which is next, which are over, and how many periods have passed."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import ClassVar, Generic, TypeVar, cast
@@ -65,10 +65,11 @@ class Deadlines(Generic[_Item]):
     Nothing here locks, waits or knows the time.
     """
 
-    __slots__ = ("_items", "alarm", "at", "clock", "due", "heap", "over", "taking")
+    __slots__ = ("_items", "alarm", "at", "clock", "due", "heap", "now", "over", "taking")
 
-    def __init__(self, clock: int) -> None:
+    def __init__(self, clock: int, now: Callable[[], int] = lambda: 0) -> None:
         self.clock = clock
+        self.now = now  # for who uses this; nothing here does
         self.alarm: int | None = None  # what the driver has been told
         self.due: deque[_Item | Crowd[_Item]] = deque()
         # A crowd looks like an item.

@@ -69,8 +69,7 @@ class PortTimer(_Armed, BackendTimer):
             lock.acquire()  # as in `Monitor`
             was = self.when
             deadlines = self.deadlines
-            timers = engine._expirations
-            now = timers.now(deadlines.clock)
+            now = deadlines.now()
             if (
                 engine._busy
                 or engine.closed
@@ -86,13 +85,30 @@ class PortTimer(_Armed, BackendTimer):
                         self._cancel(was)
                 else:
                     if self.clock == CLOCK_REALTIME:
-                        deadlines = timers.deadlines(self.clock, absolute)
-                        now = timers.now(deadlines.clock)
+                        deadlines = engine._expirations.deadlines(self.clock, absolute)
+                        now = deadlines.now()
                     when = value if absolute else now + value
-                    if when <= now or when + interval > LAST:
+                    if when <= now or when + interval > LAST or when in deadlines.at:
                         self._set(value, interval, absolute)
                     else:
-                        self._arm(deadlines, when, interval)
+                        # No signal handler can raise before the push is done, so the change is made
+                        # or not; `_busy` is for those that take longer.
+                        before = self.deadlines
+                        engine._timed = True
+                        engine._plain = False
+                        engine._quiet = -1
+                        try:
+                            deadlines.at[when] = self
+                            self.when, self.interval, self.deadlines = when, interval, deadlines
+                            heap = deadlines.heap
+                            heappush(heap, when)
+                            if was is not None and (was != when or before is not deadlines):
+                                before.discard(was, self)
+                            if heap[0] == when and (engine._in_driver or engine._shown is not None):
+                                engine._expirations.set_alarms(exact=engine._shown is not None)
+                        except BaseException:  # of a handler: who waits is to be told all the same
+                            engine._expirations.set_alarms(exact=engine._shown is not None)
+                            raise
         except BaseException:
             engine._unlock()
             raise
@@ -108,30 +124,6 @@ class PortTimer(_Armed, BackendTimer):
         if engine._shown is not None:
             engine._catch_up()
 
-    def _arm(self, deadlines: "_Deadlines", when: int, interval: int) -> None:
-        engine = self.engine
-        was, before = self.when, self.deadlines
-        engine._timed = True
-        engine._plain = False
-        engine._quiet = -1
-        # No signal handler can raise before the last call of each branch has done its work, so the
-        # change is made or not; `_busy` is for those that take longer.
-        try:
-            if when in deadlines.at:
-                deadlines.add(when, self)
-                self.when, self.interval, self.deadlines = when, interval, deadlines
-            else:
-                deadlines.at[when] = self
-                self.when, self.interval, self.deadlines = when, interval, deadlines
-                heappush(deadlines.heap, when)
-            if was is not None and (was != when or before is not deadlines):
-                before.discard(was, self)
-            if deadlines.heap[0] == when and (engine._in_driver or engine._shown is not None):
-                engine._expirations.set_alarms(exact=engine._shown is not None)
-        except BaseException:  # of a handler: who waits is to be told all the same
-            engine._expirations.set_alarms(exact=engine._shown is not None)
-            raise
-
     def _set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
         """`set` where there is more to it: it has expired, or is to expire now."""
         engine = self.engine
@@ -142,7 +134,7 @@ class PortTimer(_Armed, BackendTimer):
             timers = engine._expirations
             before, was = self.deadlines, self.when
             if was is not None:
-                now = timers.now(before.clock)
+                now = before.now()
                 if was <= now:
                     self._expire(now)
             former = self._get()
@@ -150,7 +142,7 @@ class PortTimer(_Armed, BackendTimer):
                 self.when, self.interval = None, 0
             else:
                 deadlines = timers.deadlines(self.clock, absolute)
-                now = timers.now(deadlines.clock)
+                now = deadlines.now()
                 when = value if absolute else now + value
                 require_shown(self.clock, when + interval)
                 if not (self.queued or engine.closed):
@@ -239,9 +231,7 @@ class PortTimer(_Armed, BackendTimer):
         count, when = self.count, self.when
         if when is not None:
             engine = self.engine
-            passed, when = expirations(
-                when, self.interval, engine._expirations.now(self.deadlines.clock)
-            )
+            passed, when = expirations(when, self.interval, self.deadlines.now())
             count += passed
             if when is not None and not engine.closed:
                 engine._timed = True
@@ -262,9 +252,7 @@ class PortTimer(_Armed, BackendTimer):
     def _get(self) -> tuple[int, int]:
         if self.when is None:
             return 0, 0
-        left = remaining(
-            self.when, self.interval, self.engine._expirations.now(self.deadlines.clock)
-        )
+        left = remaining(self.when, self.interval, self.deadlines.now())
         return (left, self.interval) if left else (0, 0)
 
     def _refuse(self) -> None:
@@ -290,7 +278,7 @@ class Expirations:
     inside when it comes nearer. To set and cancel timers while nobody waits costs no system call.
     """
 
-    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "alarmed", "now", "orphans")
+    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "_reader", "alarmed", "orphans")
 
     def __init__(self, driver: Driver, queue: EventQueue) -> None:
         self._driver = driver
@@ -298,7 +286,7 @@ class Expirations:
         self._others = queue.slot_of
         queue.slot_of = self._taken
         self._by_clock: dict[int, _Deadlines] = {}
-        self.now = driver.now
+        self._reader = driver.reader
         self.alarmed = False  # whether the driver has an alarm
         self.orphans: deque[PortTimer] = deque()
 
@@ -308,7 +296,7 @@ class Expirations:
             if each not in self._by_clock:
                 self._driver.set_alarm(each, None)
                 # Not changed in place: senders go through it without the lock.
-                self._by_clock = {**self._by_clock, each: Deadlines(each)}
+                self._by_clock = {**self._by_clock, each: Deadlines(each, self._reader(each))}
         return self._by_clock[clock]
 
     def deadlines(self, clock: int, absolute: bool) -> "_Deadlines":
@@ -319,9 +307,9 @@ class Expirations:
 
     def is_due(self) -> bool:
         """Whether there may be a timer that is due; needs no lock."""
-        for clock, deadlines in self._by_clock.items():
+        for deadlines in self._by_clock.values():
             try:
-                if deadlines.due or deadlines.over or deadlines.heap[0] <= self.now(clock):
+                if deadlines.due or deadlines.over or deadlines.heap[0] <= deadlines.now():
                     return True
             except IndexError:
                 pass
@@ -330,8 +318,8 @@ class Expirations:
     def look(self) -> bool:
         """Find what is due. Returns whether there is any."""
         found = False
-        for clock, deadlines in self._by_clock.items():
-            if deadlines and deadlines.expire(self.now(clock)):
+        for deadlines in self._by_clock.values():
+            if deadlines and deadlines.expire(deadlines.now()):
                 found = True
         return found
 
@@ -339,10 +327,10 @@ class Expirations:
         """Queue the events of what is due. Returns whether any timer is left."""
         append = self._queue.line.append
         left = False
-        for clock, deadlines in self._by_clock.items():
+        for deadlines in self._by_clock.values():
             if deadlines:
                 due = deadlines.due
-                now = self.now(clock)
+                now = deadlines.now()
                 while deadlines.expire(now):
                     for timer in islice(deadlines.taking, len(due)):
                         # No call before the last, so no handler can raise before it is done.
@@ -368,10 +356,10 @@ class Expirations:
         events: list[PortEvent] = []
         append = events.append
         try:
-            for clock, deadlines in self._by_clock.items():
+            for deadlines in self._by_clock.values():
                 if not deadlines:
                     continue
-                now = self.now(clock)
+                now = deadlines.now()
                 due = deadlines.due
                 while len(events) < limit and deadlines.expire(now):
                     for timer in islice(deadlines.taking, min(len(due), limit - len(events))):
@@ -417,7 +405,7 @@ class Expirations:
             return True
         # It may have gone off unheard in a look that came before this wait, and a date that is set
         # back does not show that it has.
-        return clock == CLOCK_REALTIME or alarm <= self.now(clock)
+        return clock == CLOCK_REALTIME or alarm <= deadlines.now()
 
     def clear(self) -> None:
         """The port is closed."""
