@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
-from itertools import islice
+from itertools import islice, repeat
+from operator import sub
 from typing import ClassVar, Generic, TypeVar, cast
 
 _Item = TypeVar("_Item")
@@ -172,11 +173,12 @@ class Deadlines(Generic[_Item]):
         item is touched before its turn.
         """
         at = self.at
-        far = [when - now for when in at if when <= now]
+        far = list(map(sub, at, repeat(now)))
         left: dict[int, _Item | Crowd[_Item]] = {}
-        if len(far) == len(at):
+        if max(far) <= 0:
             items = list(at.values())
         else:
+            far = [distance for distance in far if distance <= 0]
             items = [item for when, item in at.items() if when <= now]
             left = {when: item for when, item in at.items() if when > now}
         over = sorted(range(len(far)), key=far.__getitem__)
