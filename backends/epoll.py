@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from portcompat import _clocks
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._identity import identity, is_identity
 from portcompat.backends._linux import (
@@ -59,7 +58,6 @@ class EpollDriver(Driver):
     clocks = frozenset({time.CLOCK_MONOTONIC, time.CLOCK_REALTIME, time.CLOCK_BOOTTIME})
     # Without a frame of Python. Pyright takes it for a method.
     now = staticmethod(time.clock_gettime_ns)  # pyright: ignore[reportAssignmentType]
-    reader = staticmethod(_clocks.reader)  # pyright: ignore[reportAssignmentType]
 
     def __init__(self) -> None:
         self._wakeup = -1
