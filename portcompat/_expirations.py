@@ -70,15 +70,9 @@ class PortTimer(_Armed, BackendTimer):
             was = self.when
             deadlines = self.deadlines
             now = deadlines.now()
-            if (
-                engine._busy
-                or engine.closed
-                or self.number < 0
-                or self.queued
-                or (was is not None and was <= now)  # and nobody has looked
-            ):
-                former = self._set(value, interval, absolute)
-            else:
+            former: tuple[int, int] | None = None
+            due = was is not None and was <= now  # and nobody has looked
+            if not (engine._busy or engine.closed or self.number < 0 or self.queued or due):
                 former = _DISARMED if was is None else (was - now, self.interval)
                 if value is None:
                     if was is not None:
@@ -89,7 +83,7 @@ class PortTimer(_Armed, BackendTimer):
                         now = deadlines.now()
                     when = value if absolute else now + value
                     if when <= now or when + interval > LAST or when in deadlines.at:
-                        self._set(value, interval, absolute)
+                        former, due = None, when <= now
                     else:
                         # No signal handler can raise before the push is done, so the change is made
                         # or not; `_busy` is for those that take longer.
@@ -113,7 +107,7 @@ class PortTimer(_Armed, BackendTimer):
             engine._unlock()
             raise
         lock.release()
-        return former
+        return self._set(value, interval, absolute, due) if former is None else former
 
     def _cancel(self, was: int) -> None:
         engine = self.engine
@@ -124,47 +118,50 @@ class PortTimer(_Armed, BackendTimer):
         if engine._shown is not None:
             engine._catch_up()
 
-    def _set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
-        """`set` where there is more to it: it has expired, or is to expire now."""
+    def _set(self, value: int | None, interval: int, absolute: bool, due: bool) -> tuple[int, int]:
+        """`set` where there is more to it. `due`: there will be an event to queue."""
         engine = self.engine
-        if engine._busy or engine.abandoned or self.number < 0:
-            self._refuse()
-        engine._busy = True
-        try:
-            timers = engine._expirations
-            before, was = self.deadlines, self.when
-            if was is not None:
-                now = before.now()
-                if was <= now:
-                    self._expire(now)
-            former = self._get()
-            if value is None:
-                self.when, self.interval = None, 0
-            else:
-                deadlines = timers.deadlines(self.clock, absolute)
-                now = deadlines.now()
-                when = value if absolute else now + value
-                require_shown(self.clock, when + interval)
-                if not (self.queued or engine.closed):
-                    engine._timed = True
-                    deadlines.add(when, self)
-                # No call among these, so no handler can raise between them.
-                self.when, self.interval, self.deadlines = when, interval, deadlines
+        if due and engine._unseen and engine._in_driver:
+            engine.look_first()
+        with engine._lock:
+            if engine._busy or engine.abandoned or self.number < 0:
+                self._refuse()
+            engine._busy = True
+            try:
+                timers = engine._expirations
+                before, was = self.deadlines, self.when
+                if was is not None:
+                    now = before.now()
+                    if was <= now:
+                        self._expire(now)
+                former = self._get()
+                if value is None:
+                    self.when, self.interval = None, 0
+                else:
+                    deadlines = timers.deadlines(self.clock, absolute)
+                    now = deadlines.now()
+                    when = value if absolute else now + value
+                    require_shown(self.clock, when + interval)
+                    if not (self.queued or engine.closed):
+                        engine._timed = True
+                        deadlines.add(when, self)
+                    # No call among these, so no handler can raise between them.
+                    self.when, self.interval, self.deadlines = when, interval, deadlines
+                    if not engine.closed:
+                        if when <= now:
+                            engine._expire()
+                        elif engine._in_driver:
+                            timers.set_alarms()
+                if was is not None and (was != self.when or before is not self.deadlines):
+                    before.discard(was, self)
+            except BaseException:  # of a signal handler: what is due is to be told all the same
                 if not engine.closed:
-                    if when <= now:
-                        engine._expire()
-                    elif engine._in_driver:
-                        timers.set_alarms()
-            if was is not None and (was != self.when or before is not self.deadlines):
-                before.discard(was, self)
-        except BaseException:  # of a signal handler: what is due is to be told all the same
-            if not engine.closed:
-                engine._expire()
-                engine._expirations.set_alarms()
-            raise
-        finally:
-            engine._busy = False
-            engine._catch_up()
+                    engine._expire()
+                    engine._expirations.set_alarms()
+                raise
+            finally:
+                engine._busy = False
+                engine._catch_up()
         return former
 
     def get(self) -> tuple[int, int]:

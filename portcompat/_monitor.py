@@ -150,9 +150,11 @@ class Monitor:
         if self._inbox and not self._unseen:
             self._quiet = -1
             self._queue.settle()  # else it was settled at associate, and what is there came later
+        # What is ready may have come before what is in the inbox, and what is due has not.
+        late = self._unseen and len(self._inbox) > 0
         self._unseen = False
         self._unlooked = 0
-        if self._timed:
+        if self._timed and not late:
             self._expire()
         if self._associations.active:
             try:
@@ -160,6 +162,8 @@ class Monitor:
             except BaseException:
                 self._recover()
                 raise
+        if self._timed and late:
+            self._expire()
 
     def _expire(self) -> None:
         """Queue the events of the timers that are due. Whoever is in the driver may stay there."""

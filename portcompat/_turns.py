@@ -158,7 +158,7 @@ class Turns(Monitor):
             self._alone = self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
-                if self._timed:
+                if self._timed and not (self._unseen and self._inbox):
                     self._expire()
                 self._associations.admit(ready, self._shown is not None)
                 if self._associations.doubtful:
@@ -197,6 +197,15 @@ class Turns(Monitor):
             self._call()
             self._pay()
         caller.acquire()
+
+    def look_first(self) -> None:
+        """`_call_leader` for a timer, which works on when the port is closed."""
+        if not self.closed:
+            try:
+                self._call_leader()
+            except OSError:
+                if not self.closed:
+                    raise
 
     def _dismiss_callers(self) -> None:
         while self._callers:
