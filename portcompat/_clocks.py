@@ -14,7 +14,8 @@ CLOCKS: Final = frozenset(
     {CLOCK_REALTIME, CLOCK_MONOTONIC}
     | {number for number in (getattr(time, "CLOCK_BOOTTIME", None),) if number is not None}
 )
-"""Those that go on by themselves: no clock of what a process or a thread has used (R237)."""
+"""Those that go on by themselves: no clock of what a process or a thread has used (R237), and none
+that only some drivers can wait on (`portcompat.timers`)."""
 
 LAST: Final = 0x7FFF_FFFF_FFFF_FFFF
 """The last nanosecond that clocks show, in 292 years after they began."""

@@ -373,6 +373,15 @@ def test_a_timer_that_is_deleted_while_queued_leaves_no_event(
     assert counts(engine) == [(0, 1), (2, 1)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the numbers are those of Linux")
+@pytest.mark.parametrize("clock", [4, 5, 6, 8, 9, 11])
+@pytest.mark.parametrize("backend", ["epoll", "poll", "select"])
+def test_a_clock_that_only_some_drivers_could_wait_on_is_refused(backend: str, clock: int) -> None:
+    with Port(backend) as port, pytest.raises(OSError) as error:
+        port.timer(clock)
+    assert error.value.errno == errno.EINVAL
+
+
 def test_the_rest_of_many_that_are_due_stays(engine: Engine, driver: ScriptedDriver) -> None:
     timers: list[PortTimer] = [engine.timer(MONOTONIC, number, None) for number in range(6)]
     for timer in timers:
