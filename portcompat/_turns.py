@@ -158,7 +158,8 @@ class Turns(Monitor):
             self._alone = self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
-                if self._timed and not (self._unseen and self._inbox):
+                late = self._unseen  # as in `_look`
+                if self._timed and not late:
                     self._expire()
                 self._associations.admit(ready, self._shown is not None)
                 if self._associations.doubtful:
@@ -166,6 +167,8 @@ class Turns(Monitor):
                     self._unseen = True
                 if self._unseen and (self._inbox or self._callers):
                     self._look()
+                if self._timed and late:
+                    self._expire()
             finally:
                 self._dismiss_callers()
                 self._busy = False
