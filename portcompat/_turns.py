@@ -68,6 +68,8 @@ class Turns(Monitor):
         """In the lock: go in, which is a change of its own."""
         self._busy = True
         try:
+            if self._unseen:
+                self._look()  # a timer may be told before the wait has looked
             self._go_in()
         finally:
             self._busy = False
