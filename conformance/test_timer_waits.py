@@ -56,6 +56,34 @@ def test_a_timer_that_is_due_ends_a_wait_at_once(port: Port, clock: int) -> None
         assert getter.result().events == 1
 
 
+@rule("R084", "R095", "R251")
+@pytest.mark.parametrize("before", [("sent",), ("ready",), ("ready", "sent")], ids=" ".join)
+def test_a_timer_that_is_due_comes_after_what_came_while_another_thread_waits(
+    port: Port, clock: int, before: tuple[str, ...], scale: Scale
+) -> None:
+    expected = [*before, "due"]
+    with port.timer(clock, "due") as timer, socket_pair() as (ours, _):
+        for _ in range(scale(5, 50, 500)):
+            getter = waiting(lambda: port.getn(len(expected), len(expected), SOON))
+            port.associate(ours, POLLOUT if "ready" in before else POLLIN, "ready")
+            if "sent" in before:
+                port.send(0, "sent")
+            timer.set(after=0)
+            assert users(getter.result()) == expected
+
+
+@rule("R084", "R095", "R251")
+@pytest.mark.parametrize("after", [0, MS], ids=["at once", "soon"])
+def test_a_timer_that_is_due_comes_after_a_descriptor_that_was_ready_before(
+    port: Port, clock: int, after: int
+) -> None:
+    with port.timer(clock, "due") as timer, socket_pair() as (ours, _):
+        port.associate(ours, POLLOUT, "ready")
+        timer.set(after_ns=after)
+        sleep_until(clock, now(clock) + after)
+        assert users(port.getn(4, 2, SOON)) == ["ready", "due"]
+
+
 @rule("R248")
 def test_a_timer_that_is_disarmed_does_not_end_a_wait(port: Port, clock: int) -> None:
     with port.timer(clock, "timer") as timer:

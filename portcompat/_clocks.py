@@ -2,6 +2,8 @@
 
 import errno
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 # A host without clock_gettime(2) gets Linux' numbers for the two clocks that every host has.
@@ -12,7 +14,8 @@ CLOCKS: Final = frozenset(
     {CLOCK_REALTIME, CLOCK_MONOTONIC}
     | {number for number in (getattr(time, "CLOCK_BOOTTIME", None),) if number is not None}
 )
-"""Those that go on by themselves: no clock of what a process or a thread has used (R237)."""
+"""Those that go on by themselves: no clock of what a process or a thread has used (R237), and none
+that only some drivers can wait on (`portcompat.timers`)."""
 
 LAST: Final = 0x7FFF_FFFF_FFFF_FFFF
 """The last nanosecond that clocks show, in 292 years after they began."""
@@ -32,3 +35,13 @@ def _now(clock: int, /) -> int:
 
 now: Final = getattr(time, "clock_gettime_ns", _now)
 """What a clock shows, in nanoseconds."""
+
+
+def reader(clock: int) -> Callable[[], int]:
+    """What reads `clock` as `now` does, in less time if there is a function for it alone."""
+    if (
+        clock == CLOCK_MONOTONIC
+        and time.get_clock_info("monotonic").implementation == "clock_gettime(CLOCK_MONOTONIC)"
+    ):
+        return time.monotonic_ns
+    return partial(now, clock)

@@ -3,12 +3,12 @@
 import errno
 from collections import deque
 from heapq import heappush
-from itertools import repeat
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME, LAST, require_shown
 from portcompat._constants import PORT_SOURCE_TIMER
-from portcompat._deadlines import Deadlines, expirations, remaining
+from portcompat._deadlines import Crowd, Deadlines, expirations, remaining
 from portcompat._events import PortEvent
 from portcompat._queue import EventQueue, Slot
 from portcompat._timer_ids import ids
@@ -24,7 +24,17 @@ _DELETED: Final = -1
 _DISARMED: Final = 0, 0
 
 
-class PortTimer(Slot, BackendTimer):
+class _Armed(Slot):
+    """What firing touches of a timer, side by side: slots lie in the order of their names."""
+
+    __slots__ = ("interval", "once", "when")
+
+    when: int | None
+    interval: int
+    once: PortEvent
+
+
+class PortTimer(_Armed, BackendTimer):
     """A timer that queues events (SIGEV_PORT).
 
     While it is armed and has no event queued it stands in the `Deadlines` of its clock. With one
@@ -34,20 +44,21 @@ class PortTimer(Slot, BackendTimer):
     Each call is one critical section of the engine.
     """
 
-    __slots__ = ("clock", "cookie", "count", "deadlines", "engine", "interval", "number", "when")
+    __slots__ = ("clock", "count", "deadlines", "engine", "number")
 
     def __init__(
         self, engine: "Engine", clock: int, number: int, user: object, deadlines: "_Deadlines"
     ) -> None:
-        self.user = None  # of Slot, which forgets it with each event: see `cookie`
+        self.user = None  # of Slot, which forgets it with each event: `once` has it
         self.queued = False
         self.stale = 0
         self.engine = engine
         self.clock = clock
         self.number = number
-        self.cookie = user
+        # The event of one expiry, ready: to make it costs as much as all else at that time.
+        self.once = _new(PortEvent, (PORT_SOURCE_TIMER, number, 1, user))
         self.deadlines = deadlines
-        self.when: int | None = None
+        self.when = None
         self.interval = 0
         self.count = 0
 
@@ -58,35 +69,45 @@ class PortTimer(Slot, BackendTimer):
             lock.acquire()  # as in `Monitor`
             was = self.when
             deadlines = self.deadlines
-            timers = engine._expirations
-            now = timers.now(deadlines.clock)
-            if (
-                engine._busy
-                or engine.closed
-                or self.number < 0
-                or self.queued
-                or (was is not None and was <= now)  # and nobody has looked
-            ):
-                former = self._set(value, interval, absolute)
-            else:
+            now = deadlines.now()
+            former: tuple[int, int] | None = None
+            due = was is not None and was <= now  # and nobody has looked
+            if not (engine._busy or engine.closed or self.number < 0 or self.queued or due):
                 former = _DISARMED if was is None else (was - now, self.interval)
                 if value is None:
                     if was is not None:
                         self._cancel(was)
                 else:
                     if self.clock == CLOCK_REALTIME:
-                        deadlines = timers.deadlines(self.clock, absolute)
-                        now = timers.now(deadlines.clock)
+                        deadlines = engine._expirations.deadlines(self.clock, absolute)
+                        now = deadlines.now()
                     when = value if absolute else now + value
-                    if when <= now or when + interval > LAST:
-                        self._set(value, interval, absolute)
+                    if when <= now or when + interval > LAST or when in deadlines.at:
+                        former, due = None, when <= now
                     else:
-                        self._arm(deadlines, when, interval)
+                        # No signal handler can raise before the push is done, so the change is made
+                        # or not; `_busy` is for those that take longer.
+                        before = self.deadlines
+                        engine._timed = True
+                        engine._plain = False
+                        engine._quiet = -1
+                        try:
+                            deadlines.at[when] = self
+                            self.when, self.interval, self.deadlines = when, interval, deadlines
+                            heap = deadlines.heap
+                            heappush(heap, when)
+                            if was is not None and (was != when or before is not deadlines):
+                                before.discard(was, self)
+                            if heap[0] == when and (engine._in_driver or engine._shown is not None):
+                                engine._expirations.set_alarms(exact=engine._shown is not None)
+                        except BaseException:  # of a handler: who waits is to be told all the same
+                            engine._expirations.set_alarms(exact=engine._shown is not None)
+                            raise
         except BaseException:
             engine._unlock()
             raise
         lock.release()
-        return former
+        return self._set(value, interval, absolute, due) if former is None else former
 
     def _cancel(self, was: int) -> None:
         engine = self.engine
@@ -97,71 +118,50 @@ class PortTimer(Slot, BackendTimer):
         if engine._shown is not None:
             engine._catch_up()
 
-    def _arm(self, deadlines: "_Deadlines", when: int, interval: int) -> None:
+    def _set(self, value: int | None, interval: int, absolute: bool, due: bool) -> tuple[int, int]:
+        """`set` where there is more to it. `due`: there will be an event to queue."""
         engine = self.engine
-        was, before = self.when, self.deadlines
-        engine._timed = True
-        engine._plain = False
-        engine._quiet = -1
-        # No signal handler can raise before the last call of each branch has done its work, so the
-        # change is made or not; `_busy` is for those that take longer.
-        try:
-            if when in deadlines.at:
-                deadlines.add(when, self)
-                self.when, self.interval, self.deadlines = when, interval, deadlines
-            else:
-                deadlines.at[when] = self
-                self.when, self.interval, self.deadlines = when, interval, deadlines
-                heappush(deadlines.heap, when)
-            if was is not None and (was != when or before is not deadlines):
-                before.discard(was, self)
-            if deadlines.heap[0] == when and (engine._in_driver or engine._shown is not None):
-                engine._expirations.set_alarms(exact=engine._shown is not None)
-        except BaseException:  # of a handler: who waits is to be told all the same
-            engine._expirations.set_alarms(exact=engine._shown is not None)
-            raise
-
-    def _set(self, value: int | None, interval: int, absolute: bool) -> tuple[int, int]:
-        """`set` where there is more to it: it has expired, or is to expire now."""
-        engine = self.engine
-        if engine._busy or engine.abandoned or self.number < 0:
-            self._refuse()
-        engine._busy = True
-        try:
-            timers = engine._expirations
-            before, was = self.deadlines, self.when
-            if was is not None:
-                now = timers.now(before.clock)
-                if was <= now:
-                    self._expire(now)
-            former = self._get()
-            if value is None:
-                self.when, self.interval = None, 0
-            else:
-                deadlines = timers.deadlines(self.clock, absolute)
-                now = timers.now(deadlines.clock)
-                when = value if absolute else now + value
-                require_shown(self.clock, when + interval)
-                if not (self.queued or engine.closed):
-                    engine._timed = True
-                    deadlines.add(when, self)
-                # No call among these, so no handler can raise between them.
-                self.when, self.interval, self.deadlines = when, interval, deadlines
+        if due and engine._unseen and engine._in_driver:
+            engine.look_first()
+        with engine._lock:
+            if engine._busy or engine.abandoned or self.number < 0:
+                self._refuse()
+            engine._busy = True
+            try:
+                timers = engine._expirations
+                before, was = self.deadlines, self.when
+                if was is not None:
+                    now = before.now()
+                    if was <= now:
+                        self._expire(now)
+                former = self._get()
+                if value is None:
+                    self.when, self.interval = None, 0
+                else:
+                    deadlines = timers.deadlines(self.clock, absolute)
+                    now = deadlines.now()
+                    when = value if absolute else now + value
+                    require_shown(self.clock, when + interval)
+                    if not (self.queued or engine.closed):
+                        engine._timed = True
+                        deadlines.add(when, self)
+                    # No call among these, so no handler can raise between them.
+                    self.when, self.interval, self.deadlines = when, interval, deadlines
+                    if not engine.closed:
+                        if when <= now:
+                            engine._expire()
+                        elif engine._in_driver:
+                            timers.set_alarms()
+                if was is not None and (was != self.when or before is not self.deadlines):
+                    before.discard(was, self)
+            except BaseException:  # of a signal handler: what is due is to be told all the same
                 if not engine.closed:
-                    if when <= now:
-                        engine._expire()
-                    elif engine._in_driver:
-                        timers.set_alarms()
-            if was is not None and (was != self.when or before is not self.deadlines):
-                before.discard(was, self)
-        except BaseException:  # of a signal handler: what is due is to be told all the same
-            if not engine.closed:
-                engine._expire()
-                engine._expirations.set_alarms()
-            raise
-        finally:
-            engine._busy = False
-            engine._catch_up()
+                    engine._expire()
+                    engine._expirations.set_alarms()
+                raise
+            finally:
+                engine._busy = False
+                engine._catch_up()
         return former
 
     def get(self) -> tuple[int, int]:
@@ -228,9 +228,7 @@ class PortTimer(Slot, BackendTimer):
         count, when = self.count, self.when
         if when is not None:
             engine = self.engine
-            passed, when = expirations(
-                when, self.interval, engine._expirations.now(self.deadlines.clock)
-            )
+            passed, when = expirations(when, self.interval, self.deadlines.now())
             count += passed
             if when is not None and not engine.closed:
                 engine._timed = True
@@ -243,14 +241,15 @@ class PortTimer(Slot, BackendTimer):
         return event
 
     def event(self, count: int) -> PortEvent:
-        return _new(PortEvent, (PORT_SOURCE_TIMER, self.number, min(count, _INT_MAX), self.cookie))
+        if count == 1:
+            return self.once
+        source, number, _, user = self.once
+        return _new(PortEvent, (source, number, min(count, _INT_MAX), user))
 
     def _get(self) -> tuple[int, int]:
         if self.when is None:
             return 0, 0
-        left = remaining(
-            self.when, self.interval, self.engine._expirations.now(self.deadlines.clock)
-        )
+        left = remaining(self.when, self.interval, self.deadlines.now())
         return (left, self.interval) if left else (0, 0)
 
     def _refuse(self) -> None:
@@ -276,7 +275,7 @@ class Expirations:
     inside when it comes nearer. To set and cancel timers while nobody waits costs no system call.
     """
 
-    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "alarmed", "now", "orphans")
+    __slots__ = ("_by_clock", "_driver", "_others", "_queue", "_reader", "alarmed", "orphans")
 
     def __init__(self, driver: Driver, queue: EventQueue) -> None:
         self._driver = driver
@@ -284,7 +283,7 @@ class Expirations:
         self._others = queue.slot_of
         queue.slot_of = self._taken
         self._by_clock: dict[int, _Deadlines] = {}
-        self.now = driver.now
+        self._reader = driver.reader
         self.alarmed = False  # whether the driver has an alarm
         self.orphans: deque[PortTimer] = deque()
 
@@ -294,7 +293,7 @@ class Expirations:
             if each not in self._by_clock:
                 self._driver.set_alarm(each, None)
                 # Not changed in place: senders go through it without the lock.
-                self._by_clock = {**self._by_clock, each: Deadlines(each)}
+                self._by_clock = {**self._by_clock, each: Deadlines(each, self._reader(each))}
         return self._by_clock[clock]
 
     def deadlines(self, clock: int, absolute: bool) -> "_Deadlines":
@@ -305,9 +304,9 @@ class Expirations:
 
     def is_due(self) -> bool:
         """Whether there may be a timer that is due; needs no lock."""
-        for clock, deadlines in self._by_clock.items():
+        for deadlines in self._by_clock.values():
             try:
-                if deadlines.due or deadlines.heap[0] <= self.now(clock):
+                if deadlines.due or deadlines.over or deadlines.heap[0] <= deadlines.now():
                     return True
             except IndexError:
                 pass
@@ -316,32 +315,32 @@ class Expirations:
     def look(self) -> bool:
         """Find what is due. Returns whether there is any."""
         found = False
-        for clock, deadlines in self._by_clock.items():
-            if deadlines:
-                deadlines.expire(self.now(clock))
-                found = found or bool(deadlines.due)
+        for deadlines in self._by_clock.values():
+            if deadlines and deadlines.expire(deadlines.now()):
+                found = True
         return found
 
     def fire(self) -> bool:
         """Queue the events of what is due. Returns whether any timer is left."""
         append = self._queue.line.append
         left = False
-        for clock, deadlines in self._by_clock.items():
-            due = deadlines.due
-            if due:
-                now = self.now(clock)
-                while due:
-                    timer = deadlines.next_due()
-                    when = timer.when
-                    # No call before the last, so no handler can raise before it is done.
-                    del due[0]
-                    if when is None or when > now or timer.queued:
-                        continue
-                    interval = timer.interval
-                    timer.when = when + interval if interval else None
-                    timer.count = 1
-                    timer.queued = True
-                    append(timer)
+        for deadlines in self._by_clock.values():
+            if deadlines:
+                due = deadlines.due
+                now = deadlines.now()
+                while deadlines.expire(now):
+                    for timer in islice(deadlines.taking, len(due)):
+                        # No call before the last, so no handler can raise before it is done.
+                        when = timer.when
+                        if when is None or when > now or timer.queued:
+                            due.appendleft(timer)
+                            _pass_over(deadlines, now)
+                            break
+                        interval = timer.interval
+                        timer.when = when + interval if interval else None
+                        timer.count = 1
+                        timer.queued = True
+                        append(timer)
             left = left or bool(deadlines)
         return left
 
@@ -354,28 +353,26 @@ class Expirations:
         events: list[PortEvent] = []
         append = events.append
         try:
-            for clock, deadlines in self._by_clock.items():
+            for deadlines in self._by_clock.values():
                 if not deadlines:
                     continue
-                now = self.now(clock)
-                deadlines.expire(now)
+                now = deadlines.now()
                 due = deadlines.due
-                for _ in repeat(None, min(len(due), limit - len(events))):
-                    timer = due[0]
-                    if isinstance(timer, dict):
-                        timer = deadlines.next_due()
-                    when = timer.when
-                    if when is None or when > now or timer.queued:
-                        del due[0]
-                    elif timer.interval:
-                        append(_expire(timer, deadlines, when, now))
-                        del due[0]
-                    else:
-                        event = _new(PortEvent, (PORT_SOURCE_TIMER, timer.number, 1, timer.cookie))
-                        # No call before the last: either it has expired, or it has not.
-                        del due[0]
-                        timer.when = None
-                        append(event)
+                while len(events) < limit and deadlines.expire(now):
+                    for timer in islice(deadlines.taking, min(len(due), limit - len(events))):
+                        # No call before the last, so no handler can raise before it is done.
+                        when = timer.when
+                        if when is None or when > now or timer.queued:
+                            due.appendleft(timer)
+                            _pass_over(deadlines, now)
+                            break
+                        if timer.interval:
+                            due.appendleft(timer)  # until it has expired
+                            append(_expire(timer, deadlines, when, now))
+                            del due[0]
+                        else:
+                            timer.when = None
+                            append(timer.once)
         except BaseException:
             self._queue.put_back(events)
             raise
@@ -405,7 +402,7 @@ class Expirations:
             return True
         # It may have gone off unheard in a look that came before this wait, and a date that is set
         # back does not show that it has.
-        return clock == CLOCK_REALTIME or alarm <= self.now(clock)
+        return clock == CLOCK_REALTIME or alarm <= deadlines.now()
 
     def clear(self) -> None:
         """The port is closed."""
@@ -429,6 +426,18 @@ class Expirations:
             return None
         timer.count += event.events
         return None if timer.queued else timer
+
+
+def _pass_over(deadlines: _Deadlines, now: int) -> None:
+    """Deal with the first of what is due: a crowd, or a timer that is not due after all."""
+    timer = deadlines.due[0]
+    if isinstance(timer, Crowd):
+        deadlines.part()
+        return
+    when = timer.when
+    if when is not None and when > now and not timer.queued:
+        timer.deadlines.add(when, timer)  # the date has been set back since
+    del deadlines.due[0]
 
 
 def _expire(timer: PortTimer, deadlines: _Deadlines, when: int, now: int) -> PortEvent:

@@ -150,9 +150,10 @@ class Monitor:
         if self._inbox and not self._unseen:
             self._quiet = -1
             self._queue.settle()  # else it was settled at associate, and what is there came later
+        late = self._unseen  # what was ready at once comes before what is due
         self._unseen = False
         self._unlooked = 0
-        if self._timed:
+        if self._timed and not late:
             self._expire()
         if self._associations.active:
             try:
@@ -160,10 +161,15 @@ class Monitor:
             except BaseException:
                 self._recover()
                 raise
+        if self._timed and late:
+            self._expire()
 
     def _expire(self) -> None:
         """Queue the events of the timers that are due. Whoever is in the driver may stay there."""
         if self._expirations.look():
+            if self._unseen and not self._in_driver:
+                self._look()  # which comes back here, and has seen
+                return
             if self._inbox and not self._unseen:
                 self._quiet = -1
                 self._queue.settle()  # as in `_look`

@@ -6,6 +6,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, SupportsFloat, SupportsIndex
 
@@ -172,9 +173,7 @@ class Port:
         EINVAL for a clock that nothing can wait on, EAGAIN when all slots of the port or all of
         `limits.max_timers` are taken.
         """
-        from portcompat import timers
-
-        return timers.make(self, clock, user)
+        return _maker_of_timers()(self, clock, user)
 
     # Retrieving events
 
@@ -323,6 +322,14 @@ def sendn(ports: Iterable[Port], events: SupportsIndex, user: Any = None) -> tup
         else:
             errors.append(0)
     return errors.count(0), errors
+
+
+@cache
+def _maker_of_timers() -> Callable[[Port, SupportsIndex, Any], "Timer"]:
+    """Of a module that needs this one. To import it each time takes as long as to arm a timer."""
+    from portcompat import timers
+
+    return timers.make
 
 
 # Every open port, for the child of a fork to close. One step each: no lock that a fork could hold.

@@ -68,6 +68,8 @@ class Turns(Monitor):
         """In the lock: go in, which is a change of its own."""
         self._busy = True
         try:
+            if self._unseen:
+                self._look()  # a timer may be told before the wait has looked
             self._go_in()
         finally:
             self._busy = False
@@ -158,7 +160,8 @@ class Turns(Monitor):
             self._alone = self._in_driver = self._called = self._call_due = False
             self._busy = True
             try:
-                if self._timed:
+                late = self._unseen  # as in `_look`
+                if self._timed and not late:
                     self._expire()
                 self._associations.admit(ready, self._shown is not None)
                 if self._associations.doubtful:
@@ -166,6 +169,8 @@ class Turns(Monitor):
                     self._unseen = True
                 if self._unseen and (self._inbox or self._callers):
                     self._look()
+                if self._timed and late:
+                    self._expire()
             finally:
                 self._dismiss_callers()
                 self._busy = False
@@ -197,6 +202,15 @@ class Turns(Monitor):
             self._call()
             self._pay()
         caller.acquire()
+
+    def look_first(self) -> None:
+        """`_call_leader` for a timer, which works on when the port is closed."""
+        if not self.closed:
+            try:
+                self._call_leader()
+            except OSError:
+                if not self.closed:
+                    raise
 
     def _dismiss_callers(self) -> None:
         while self._callers:

@@ -14,6 +14,7 @@ from _thread import LockType
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from portcompat import _clocks
@@ -228,6 +229,12 @@ class Driver(ABC):
         """What `clock` shows, in nanoseconds; also after `close`. The engine knows no other time,
         and waits on CLOCK_MONOTONIC."""
         return _clocks.now(clock)
+
+    def reader(self, clock: int) -> Callable[[], int]:
+        """A function that tells what `now(clock)` does, for those who ask all the time."""
+        if type(self).now in (Driver.now, _clocks.now):  # the host's
+            return _clocks.reader(clock)
+        return partial(self.now, clock)
 
     @abstractmethod
     def set_alarm(self, clock: int, when: int | None) -> None:

@@ -4,6 +4,12 @@ A timer that a port tells of is made by `Port.timer`, or by `timer_create` with 
 expires one event is queued, and what it expires until that is taken is counted in it.
 
 Times are seconds, ints or floats, or nanoseconds where a name says so; those are ints, and exact.
+
+The clocks are CLOCK_REALTIME, CLOCK_MONOTONIC and, where the system has it, CLOCK_BOOTTIME. Other
+clocks are EINVAL. No kernel facility that a port waits in goes by CLOCK_TAI: timerfd_create(2)
+refuses it as it does clocks of processor time. Linux' CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM
+would wake a machine that sleeps; that takes a real-time clock and CAP_WAKE_ALARM, poll(2) could not
+do it at all, and a timer that leaves the machine asleep would not be one of that clock.
 """
 
 import errno

@@ -62,18 +62,13 @@ def test_what_remains(when: int | None, interval: int, now: int, expected: int) 
 _Item = TypeVar("_Item")
 
 
-def due(deadlines: Deadlines[_Item]) -> list[_Item]:
+def taken(deadlines: Deadlines[_Item], now: int) -> list[_Item]:
     """Take what is due."""
     items = []
-    while deadlines.due:
-        items.append(deadlines.next_due())
-        del deadlines.due[0]
+    while deadlines.expire(now):
+        deadlines.part()
+        items.append(next(deadlines.taking))
     return items
-
-
-def taken(deadlines: Deadlines[str], now: int) -> list[str]:
-    deadlines.expire(now)
-    return due(deadlines)
 
 
 def test_what_is_over_comes_in_the_order_of_the_deadlines() -> None:
@@ -168,9 +163,8 @@ def test_it_is_what_a_list_that_is_sorted_would_be() -> None:
                 deadlines.discard(model.pop(gone), gone)
             case _:
                 now += chance.randrange(20)
-                deadlines.expire(now)
                 over = sorted((when, i) for i, when in model.items() if when <= now)
-                assert due(deadlines) == [i for _, i in over]
+                assert taken(deadlines, now) == [i for _, i in over]
                 for _, i in over:
                     del model[i]
         assert len(deadlines) == len(model)
@@ -187,11 +181,13 @@ def test_very_many_that_are_over_come_in_the_order_of_the_deadlines() -> None:
     for gone in items[::7]:
         deadlines.discard(whens[gone], gone)
     left = [item for item in items if item % 7]
-    deadlines.expire(3_999)
-    assert due(deadlines) == sorted((i for i in left if whens[i] < 4_000), key=whens.__getitem__)
+    assert taken(deadlines, 3_999) == sorted(
+        (i for i in left if whens[i] < 4_000), key=whens.__getitem__
+    )
     assert deadlines.first() == min(whens[i] for i in left if whens[i] >= 4_000)
-    deadlines.expire(5_000)
-    assert due(deadlines) == sorted((i for i in left if whens[i] >= 4_000), key=whens.__getitem__)
+    assert taken(deadlines, 5_000) == sorted(
+        (i for i in left if whens[i] >= 4_000), key=whens.__getitem__
+    )
     assert not deadlines
 
 
@@ -212,9 +208,8 @@ def test_an_exception_of_a_signal_handler_loses_no_item(more: int) -> None:
                 deadlines.expire(3 + 10 * more)
             except Interrupted:
                 pass
-        deadlines.expire(9 + 10 * more)
         expected = ["a", "b", "c", "d", "e", *map(str, range(100, 100 + more))]
-        assert due(deadlines) == expected, interruption.place
+        assert taken(deadlines, 9 + 10 * more) == expected, interruption.place
         if not interruption.place:
             break
         step += 1

@@ -369,6 +369,7 @@ def test_what_is_no_longer_armed_takes_no_memory(port: Port, scale: Scale, how: 
     timer.delete()
 
 
+@pytest.mark.deadline(300)  # to trace each allocation takes its time
 def test_an_armed_timer_takes_less_than_500_bytes(make_port: MakePort, scale: Scale) -> None:
     count = scale(50_000, 1_000_000, 1_000_000)
     port = make_port(max_events=count)

@@ -373,6 +373,15 @@ def test_a_timer_that_is_deleted_while_queued_leaves_no_event(
     assert counts(engine) == [(0, 1), (2, 1)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the numbers are those of Linux")
+@pytest.mark.parametrize("clock", [4, 5, 6, 8, 9, 11])
+@pytest.mark.parametrize("backend", ["epoll", "poll", "select"])
+def test_a_clock_that_only_some_drivers_could_wait_on_is_refused(backend: str, clock: int) -> None:
+    with Port(backend) as port, pytest.raises(OSError) as error:
+        port.timer(clock)
+    assert error.value.errno == errno.EINVAL
+
+
 def test_the_rest_of_many_that_are_due_stays(engine: Engine, driver: ScriptedDriver) -> None:
     timers: list[PortTimer] = [engine.timer(MONOTONIC, number, None) for number in range(6)]
     for timer in timers:
@@ -403,4 +412,22 @@ def test_many_that_are_due_come_in_their_order_whatever_kind_they_are() -> None:
         got += [event.object for event in events]
         assert all(event.events == 1 for event in events)
     assert got == [number for _, number in sorted(expected)]
+    engine.close()
+
+
+@pytest.mark.parametrize("count", [5, 3_000])
+def test_the_rest_of_many_that_are_due_waits_anew_if_the_date_is_set_back(count: int) -> None:
+    driver = ScriptedDriver()
+    engine = Engine(driver, count)
+    timers = [engine.timer(REALTIME, number, None) for number in range(count)]
+    start = driver.now(REALTIME) + SECOND
+    for number, timer in enumerate(timers):
+        timer.set(start + number // 2, 0, True)
+    driver.advance(5)
+    assert [event.object for event in engine.getn(3, 1, 0)] == [0, 1, 2]
+    driver.advance(-60, REALTIME)
+    assert engine.getn(count, 1, 0) == []
+    assert all(50 * SECOND < timer.get()[0] < 60 * SECOND for timer in timers[3:])
+    driver.advance(60, REALTIME)
+    assert [event.object for event in engine.getn(count, 1, 0)] == list(range(3, count))
     engine.close()
