@@ -48,7 +48,7 @@ def test_the_answers_have_the_numbers_of_illumos() -> None:
     assert (AIO_CANCELED, AIO_ALLDONE, AIO_NOTCANCELED) == (0, 1, 2)
 
 
-@rule("R308")
+@rule("R062", "R308")
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, ends: Ends) -> None:
     block = reading(port, ends[0])
     for fd in (closed_number(), -1):
@@ -57,7 +57,7 @@ def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, ends: Ends) -> None:
     assert aio_error(block) == errno.EINPROGRESS
 
 
-@rule("R308")
+@rule("R062", "R308")
 def test_a_block_of_another_descriptor_is_einval(port: Port, opened: int, ends: Ends) -> None:
     block = reading(port, ends[0])
     assert errno_of(aio_cancel, opened, block) == errno.EINVAL

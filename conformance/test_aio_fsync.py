@@ -40,7 +40,7 @@ def test_without_a_block_nothing_is_done(op: int) -> None:
     assert errno_of(aio_fsync, op, None) is None
 
 
-@rule("R317")
+@rule("R062", "R317")
 @pytest.mark.parametrize("op", [0, 1, -1, os.O_SYNC | os.O_RDWR, os.O_APPEND])
 def test_another_operation_is_einval(port: Port, opened: int, ends: Ends, op: int) -> None:
     assert errno_of(aio_fsync, op, AioControlBlock(opened, sigevent=to(port))) == errno.EINVAL
@@ -51,7 +51,7 @@ def test_another_operation_is_einval(port: Port, opened: int, ends: Ends, op: in
     assert port.getn(1, 1, A_WHILE) == []
 
 
-@rule("R317")
+@rule("R062", "R317")
 @operation
 def test_an_outstanding_block_is_ebusy(port: Port, ends: Ends, op: int) -> None:
     block = reading(port, ends[0])
@@ -59,7 +59,7 @@ def test_an_outstanding_block_is_ebusy(port: Port, ends: Ends, op: int) -> None:
     assert aio_error(block) == errno.EINPROGRESS
 
 
-@rule("R317")
+@rule("R062", "R317")
 @operation
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, op: int) -> None:
     block = AioControlBlock(closed_number(), sigevent=to(port))

@@ -62,7 +62,7 @@ def test_the_event_of_a_list_has_illumos_opcode() -> None:
     assert AIOLIO == 7
 
 
-@rule("R321")
+@rule("R062", "R321")
 @modes
 def test_an_empty_list_and_a_long_one_are_einval(port: Port, opened: int, mode: int) -> None:
     assert AIO_LISTIO_MAX == 4096
@@ -74,7 +74,7 @@ def test_an_empty_list_and_a_long_one_are_einval(port: Port, opened: int, mode: 
     assert errno_of(lio_listio, mode, [None] * 4096) is None
 
 
-@rule("R321")
+@rule("R062", "R321")
 @pytest.mark.parametrize("mode", [2, -1, 77])
 def test_another_mode_is_einval(port: Port, opened: int, mode: int) -> None:
     block = read(port, opened)

@@ -38,13 +38,13 @@ def room(size: int = 8) -> bytearray:
     return bytearray(size)
 
 
-@rule("R282")
+@rule("R061", "R282")
 @both
 def test_no_block_is_einval(submit: Submit) -> None:
     assert errno_of(submit, None) == errno.EINVAL
 
 
-@rule("R282")
+@rule("R061", "R282")
 @both
 @pytest.mark.parametrize("priority", [1, -1, 2**31 - 1])
 def test_a_priority_is_einval(port: Port, opened: int, submit: Submit, priority: int) -> None:
@@ -58,7 +58,7 @@ def test_a_priority_is_einval(port: Port, opened: int, submit: Submit, priority:
     taken(port, block)
 
 
-@rule("R282")
+@rule("R061", "R282")
 def test_an_outstanding_block_is_ebusy_and_goes_on(port: Port, ends: Ends) -> None:
     block = AioControlBlock(ends[0], room(), 0, to(port))
     aio_read(block)
@@ -72,7 +72,7 @@ def test_an_outstanding_block_is_ebusy_and_goes_on(port: Port, ends: Ends) -> No
     assert port.getn(1, 1, A_WHILE) == []
 
 
-@rule("R032", "R282")
+@rule("R282")
 def test_the_opcode_is_written_into_the_block(port: Port, opened: int) -> None:
     block = AioControlBlock(opened, room(), 0, to(port), lio_opcode=77)
     aio_read(block)
@@ -178,7 +178,7 @@ def test_every_kind_of_descriptor_is_written_to(
             assert theirs.recv(100) == b"data"
 
 
-@rule("R285")
+@rule("R061", "R285")
 @both
 def test_a_descriptor_that_is_not_open_is_ebadf_at_the_call(port: Port, submit: Submit) -> None:
     for fd in (closed_number(), -1, 2**31 - 1):

@@ -62,7 +62,7 @@ def test_what_is_no_list_of_blocks_is_a_type_error(port: Port, opened: int) -> N
             aio_suspend(wrong, 0)
 
 
-@rule("R333")
+@rule("R062", "R333")
 @pytest.mark.parametrize("timeout", [0, 0.0, 0.05])
 def test_when_time_is_up_it_is_eagain(port: Port, ends: Ends, timeout: float) -> None:
     block = reading(port, ends[0])

@@ -34,7 +34,7 @@ def silent(fd: int, size: int = 8) -> AioControlBlock:
     return block
 
 
-@rule("R337")
+@rule("R062", "R337")
 @pytest.mark.parametrize(("nent", "nwait"), [(0, 0), (0, 1), (1, 0), (1, 2), (-1, 1), (1, -1)])
 def test_bad_counts_are_einval(opened: int, nent: int, nwait: int) -> None:
     block = silent(opened)
@@ -109,7 +109,7 @@ def test_more_than_are_outstanding_are_not_waited_for(opened: int) -> None:
     assert set(aio_waitn(10, 5, None)) == set(blocks)
 
 
-@rule("R340")
+@rule("R062", "R340")
 @pytest.mark.parametrize("timeout", [0, 1, None])
 def test_with_nothing_outstanding_it_is_eagain(timeout: float | None) -> None:
     assert errno_of(aio_waitn, 1, 1, timeout) == errno.EAGAIN

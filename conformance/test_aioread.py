@@ -61,7 +61,7 @@ def test_a_result_is_in_progress_from_the_beginning() -> None:
     assert AioResult().aio_return == AIO_INPROGRESS
 
 
-@rule("R349")
+@rule("R063", "R349")
 @pytest.mark.parametrize(
     ("offset", "whence", "start"),
     [(10, os.SEEK_SET, 10), (10, os.SEEK_CUR, 30), (-10, os.SEEK_CUR, 10), (-10, os.SEEK_END, 90)],
@@ -85,7 +85,7 @@ def test_the_offset_is_resolved_at_the_call(
     assert os.lseek(opened, 0, os.SEEK_CUR) == 20
 
 
-@rule("R349")
+@rule("R063", "R349")
 @both
 @pytest.mark.parametrize("whence", [3, -1, 77])
 def test_another_whence_is_einval(opened: int, submit: Submit, whence: int) -> None:
@@ -102,7 +102,7 @@ def test_what_lseek_says_passes_through(ends: Ends, whence: int) -> None:
     assert errno_of(aioread, closed_number(), bytearray(4), 0, whence, AioResult()) == errno.EBADF
 
 
-@rule("R349")
+@rule("R063", "R349")
 @both
 def test_a_result_that_is_in_use_is_einval(opened: int, ends: Ends, submit: Submit) -> None:
     result = AioResult()
