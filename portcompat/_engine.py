@@ -1,9 +1,11 @@
 """The user-space port: a Backend over any Driver."""
 
 import errno
+from functools import partial
 from threading import RLock, Thread, get_ident
 from typing import Final
 
+from portcompat._completions import Completions
 from portcompat._constants import (
     PORT_ALERT_INVALID,
     PORT_ALERT_UPDATE,
@@ -14,8 +16,7 @@ from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
 from portcompat._files import Files, never_watched
 from portcompat._monitor import NEVER, Waiter
-from portcompat._turns import Turns
-from portcompat.abc import Backend, Driver, FileWatcherChoice, file_features
+from portcompat.abc import Backend, Driver, FileWatcherChoice, KaioChoice, file_features
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that
 # always has messages must not starve its descriptors.
@@ -24,7 +25,7 @@ _LOOK_EVERY: Final = 64
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
 
-class Engine(Turns, Backend):
+class Engine(Completions, Backend):
     """A port made of a driver: the calls, as `Backend` wants them.
 
     Each call that changes something is one critical section: it marks the port busy, makes its
@@ -32,9 +33,15 @@ class Engine(Turns, Backend):
     """
 
     def __init__(
-        self, driver: Driver, max_events: int, choose_watcher: FileWatcherChoice | None = None
+        self,
+        driver: Driver,
+        max_events: int,
+        choose_watcher: FileWatcherChoice | None = None,
+        choose_kaio: KaioChoice | None = None,
     ) -> None:
         super().__init__(driver, max_events)
+        self._choose_kaio = choose_kaio
+        self._kernel_io = None
         self.clocks = driver.clocks
         self._choose_watcher = choose_watcher
         self.features = driver.features
@@ -114,9 +121,13 @@ class Engine(Turns, Backend):
         if self._choose_watcher is None:
             raise OSError(errno.ENOTSUP, "this port has no file watcher")
         files = Files(self._queue, self._choose_watcher()())
+        associations, fd = self._associations, files.watcher.fileno()
         try:
-            self._associations.watch_files(files)
+            associations.files = files
+            associations.attend(fd, partial(files.collect, ready=True))
         except BaseException:
+            associations.neglect(fd)
+            associations.files = None
             files.watcher.close()
             raise
         self._attended = True
@@ -152,7 +163,7 @@ class Engine(Turns, Backend):
         if len(inbox) > self._quiet:
             self._sent(event)
 
-    def _sent(self, event: PortEvent) -> None:
+    def _sent(self, event: PortEvent | None) -> None:
         """Look after an event in the inbox: there is no room for it, somebody waits for it, or a
         timer that is due comes before it."""
         if (
@@ -197,13 +208,13 @@ class Engine(Turns, Backend):
                         with lock:
                             self._close_driver()
 
-    def _settle_sent(self, event: PortEvent) -> bool:
+    def _settle_sent(self, event: PortEvent | None) -> bool:
         """`_sent` in the lock. Returns whether the leader is to be woken."""
         queue = self._queue
         if self.closed:
             queue.retract(event)
             self._refuse()
-        if len(self._inbox) > queue.room:
+        if len(self._inbox) > queue.room and event is not None and event.source == PORT_SOURCE_USER:
             freed = not self._busy and self._associations.drop_closed()
             if not (freed and len(self._inbox) <= queue.room) and queue.retract(event):
                 raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
@@ -213,9 +224,9 @@ class Engine(Turns, Backend):
         self._busy = True
         try:
             if self._timed and self._expirations.look():
-                sent = queue.retract(event)
+                sent = event is not None and queue.retract(event)
                 self._expire()
-                if sent:
+                if sent and event is not None:
                     self._inbox.append(event)
             if self._unseen and self._in_driver:
                 self._call()
@@ -391,7 +402,7 @@ class Engine(Turns, Backend):
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
-            if len(ready) <= limit and self._associations.files is None:
+            if len(ready) <= limit and not self._associations.companions:
                 return self._associations.collect(ready)
             self._associations.admit(ready, self._shown is not None)
             return self._queue.take(limit)
@@ -468,6 +479,7 @@ class Engine(Turns, Backend):
             for waiter in list(self._ring):
                 self._wake(waiter)
             self._ring.clear()
+            self._close_io()
             self._close_driver()
             if self._call_due:
                 self._pay()
@@ -494,3 +506,5 @@ class Engine(Turns, Backend):
             self._driver.close()
             if self._associations.files is not None:
                 self._associations.files.watcher.close()
+            if self._kernel_io is not None:
+                self._kernel_io.kaio.abandon()

@@ -257,6 +257,7 @@ class Monitor:
                 or self._associations.active
                 or queue.line
                 or self._timed
+                or queue.room < 1
             )
             # Somebody may have sent before `_quiet` was lowered.
             if not (self._shown is False and queue) and (
