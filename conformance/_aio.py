@@ -65,6 +65,12 @@ def empty_pipe() -> Iterator[Ends]:
             errno_of(aio_close, end)
 
 
+def hang_up(end: int) -> None:
+    """Close an end of a pipe; its number stays in use, so that nobody else gets it meanwhile."""
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), end)
+
+
 def fill(fd: int) -> int:
     """Write to a pipe or socket until it takes no more; how many bytes that was."""
     os.set_blocking(fd, False)

@@ -23,7 +23,7 @@ from portcompat.aio import (
     aio_write,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import CONTENT, Ends, finished, taken, to
+from portcompat.conformance._aio import CONTENT, Ends, finished, hang_up, taken, to
 from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
 from portcompat.conformance._errors import errno_of
 
@@ -74,7 +74,7 @@ def test_an_outstanding_block_is_ebusy_and_goes_on(port: Port, ends: Ends) -> No
 
 @rule("R282")
 def test_the_opcode_is_written_into_the_block(port: Port, opened: int) -> None:
-    block = AioControlBlock(opened, room(), 0, to(port), lio_opcode=77)
+    block = AioControlBlock(opened, room(), 0, to(port), aio_lio_opcode=77)
     aio_read(block)
     assert block.aio_lio_opcode == LIO_READ == 1
     taken(port, block)
@@ -409,14 +409,14 @@ def test_the_writes_to_a_socket_go_in_their_order(port: Port) -> None:
 def test_a_read_at_the_end_of_a_pipe_gives_0(port: Port, ends: Ends) -> None:
     block = AioControlBlock(ends[0], room(), 0, to(port))
     aio_read(block)
-    os.close(ends[1])
+    hang_up(ends[1])
     taken(port, block)
     assert aio_return(block) == 0
 
 
 @rule("R290")
 def test_a_write_that_nobody_will_read_is_epipe(port: Port, ends: Ends) -> None:
-    os.close(ends[0])
+    hang_up(ends[0])
     block = AioControlBlock(ends[1], b"x", 0, to(port))
     aio_write(block)
     taken(port, block)
