@@ -15,6 +15,9 @@ from portcompat.timers import SigEvent
 CONTENT = bytes(range(100))
 """Of the file that most tests read from."""
 
+NOT_OPEN = 1 << 29
+"""A descriptor that is not open, and that nothing which a request opens can become."""
+
 Ends = tuple[int, int]
 """The reading end of a pipe and its writing end."""
 

@@ -101,6 +101,7 @@ def test_a_request_behind_another_is_cancelled_alone(port: Port, ends: Ends) -> 
 def test_a_read_that_waits_is_cancelled(port: Port, ends: Ends, kind: str) -> None:
     terminal, other = os.openpty()
     with socket_pair() as (ours, _), connection() as (client, _):
+        client.settimeout(None)  # which is a descriptor that may block
         fds = {
             "pipe": ends[0],
             "socket": ours.fileno(),

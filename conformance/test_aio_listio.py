@@ -28,8 +28,8 @@ from portcompat.aio import (
     lio_listio,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import CONTENT, Ends, finished, reading, taken, to
-from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
+from portcompat.conformance._aio import CONTENT, NOT_OPEN, Ends, finished, reading, taken, to
+from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
 from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import MakePort
 from portcompat.conformance._threads import waiting
@@ -163,7 +163,7 @@ def test_the_event_of_a_list_comes_though_members_failed_or_were_cancelled(
     other = make_port()
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        blocks = [read(port, directory), read(port, ends[0]), read(port, closed_number())]
+        blocks = [read(port, directory), read(port, ends[0]), read(port, NOT_OPEN)]
         lio_listio(LIO_NOWAIT, blocks, to(other, "list"))
         taken(port, blocks[0])
         assert other.getn(1, 1, A_WHILE) == []
@@ -199,7 +199,7 @@ def test_the_event_of_a_list_waits_for_a_slot_too(make_port: MakePort, opened: i
 def test_a_list_of_which_nothing_is_accepted_sends_no_event(port: Port, opened: int) -> None:
     idle = AioControlBlock(opened, 8, 0, to(port), aio_lio_opcode=LIO_NOP)
     lio_listio(LIO_NOWAIT, [None, idle], to(port))
-    bad = [read(port, closed_number()), read(port, -1)]
+    bad = [read(port, NOT_OPEN), read(port, -1)]
     assert errno_of(lio_listio, LIO_NOWAIT, bad, to(port)) == errno.EIO
     assert port.getn(1, 1, A_WHILE) == []
 
@@ -315,21 +315,21 @@ def test_a_member_with_a_priority_is_eio_and_the_others_run(
 @rule("R330")
 @modes
 def test_with_bad_descriptors_only_it_is_eio(port: Port, mode: int) -> None:
-    blocks = [read(port, closed_number()), read(port, -1)]
+    blocks = [read(port, NOT_OPEN), read(port, -1)]
     assert errno_of(lio_listio, mode, blocks) == errno.EIO
     assert [aio_error(block) for block in blocks] == [errno.EBADF] * 2
 
 
 @rule("R330")
 def test_with_some_bad_descriptors_lio_nowait_succeeds(port: Port, opened: int) -> None:
-    blocks = [read(port, closed_number()), read(port, opened)]
+    blocks = [read(port, NOT_OPEN), read(port, opened)]
     lio_listio(LIO_NOWAIT, blocks)
     assert finished(*blocks) == [errno.EBADF, 0]
 
 
 @rule("R330")
 def test_with_some_bad_descriptors_lio_wait_is_eio(port: Port, opened: int) -> None:
-    blocks = [read(port, closed_number()), read(port, opened)]
+    blocks = [read(port, NOT_OPEN), read(port, opened)]
     assert errno_of(lio_listio, LIO_WAIT, blocks) == errno.EIO
     assert [aio_error(block) for block in blocks] == [errno.EBADF, 0]
 
@@ -350,7 +350,7 @@ def test_a_bad_port_for_the_list_is_refused_and_nothing_is_submitted(
     closed = make_port()
     closed.close()
     with socket_pair() as (ours, _):
-        for where in (closed_number(), closed, ours.fileno()):
+        for where in (NOT_OPEN, closed, ours.fileno()):
             block = write(port, opened, b"x")
             assert errno_of(lio_listio, mode, [block], to(where)) is not None
             assert aio_error(block) == 0
