@@ -10,7 +10,7 @@ from portcompat._transfers import SYNC, WRITE
 from portcompat.abc import Kaio
 
 if TYPE_CHECKING:
-    from portcompat._engine import Engine
+    from portcompat._port_io import PortIO
 
 # What the kernel says of requests that it cannot do so, and that a thread may be able to do; if
 # not, it fails for the same reason. ECANCELED and EINTR: Linux cancels the requests of a thread
@@ -40,7 +40,7 @@ class KernelIO:
     known by the token any more.
     """
 
-    def __init__(self, engine: "Engine", kaio: Kaio) -> None:
+    def __init__(self, engine: "PortIO", kaio: Kaio) -> None:
         self.kaio = kaio
         self._engine = engine
         self._tokens = count(1)

@@ -2,16 +2,20 @@
 
 import errno
 import os
+import signal
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from portcompat._events import PortEvent
 from portcompat._workers import Workers
 
 if TYPE_CHECKING:
+    from portcompat._requests import Request
     from portcompat.abc import Backend
     from portcompat.aio import AioControlBlock, AioResult
+
+_SIGIO: Final[int] = getattr(signal, "SIGIO", 0)
 
 
 class Notice(Protocol):
@@ -35,7 +39,7 @@ class PortNotice:
         try:
             self.backend.post(self)
         except OSError:  # the port is closed, and its events with it (R177, R287)
-            pass
+            self.event = None
 
 
 class SignalNotice:
@@ -69,40 +73,51 @@ class CallNotice:
         except IndexError:
             return
         try:
-            self._workers.put(self._call)
+            self._workers.put(self._call, may_block=True)
         except RuntimeError:  # no thread can be made; whoever brings the next job tries again
             pass
 
 
+class OldCalls:
+    """The requests of `aioread` and `aiowrite`: those outstanding, and those for `aiowait`."""
+
+    __slots__ = ("finished", "running", "waiting")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """In a fork child: none is left."""
+        self.running: dict[AioResult, Request] = {}
+        self.finished: deque[AioResult] = deque()
+        self.waiting: list[None] = []  # one for each thread in aiowait
+
+
 class ResultNotice:
-    """By an AioResult, of the older calls (R350), and for aiowait in `finished` (R351)."""
+    """By an AioResult (R350), to aiowait (R351), or else by SIGIO if there is a handler (R353)."""
 
-    __slots__ = ("_block", "_finished", "_result", "_running")
+    __slots__ = ("_block", "_old", "_result")
 
-    def __init__(
-        self,
-        block: "AioControlBlock",
-        result: "AioResult",
-        running: "dict[AioResult, object]",
-        finished: "deque[AioResult]",
-    ) -> None:
+    def __init__(self, block: "AioControlBlock", result: "AioResult", old: OldCalls) -> None:
         self._block = block
         self._result: AioResult | None = result
-        self._running = running
-        self._finished = finished
+        self._old = old
 
     def tell(self) -> None:
         result = self._result
         if result is None:
             return
+        old = self._old
         error = self._block._error
         result.aio_errno = error
-        result.aio_return = self._block._result
-        finished = self._finished
+        result.aio_return = self._block._result or 0
         if error == errno.ECANCELED:  # R352
             self._result = None
         else:
-            # No call between these: it is told once.
+            append = old.finished.append
+            # A store and, at once, the call: it is told once.
             self._result = None
-            finished.append(result)
-        self._running.pop(result, None)
+            append(result)
+            if not old.waiting and _SIGIO and callable(signal.getsignal(_SIGIO)):
+                os.kill(os.getpid(), _SIGIO)
+        old.running.pop(result, None)

@@ -449,7 +449,8 @@ class Requests:
                 if self.streams.cancel(request):
                     return AIO_CANCELED
             elif owner is not None and owner is request.home:
-                cancelled = request.home.cancel_io(request)
+                home = request.home
+                cancelled = None if home is None else home.cancel_io(request)
                 if cancelled is None:  # it has just gone to the workers, or is done
                     continue
                 if cancelled:

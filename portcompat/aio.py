@@ -11,7 +11,6 @@ import builtins
 import errno
 import os
 import signal
-from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import index
@@ -43,7 +42,7 @@ from portcompat._constants import (
     SIGEV_THREAD,
 )
 from portcompat._events import PortEvent, PortTimeout
-from portcompat._notices import CallNotice, Notice, PortNotice, ResultNotice, SignalNotice
+from portcompat._notices import CallNotice, Notice, OldCalls, PortNotice, ResultNotice, SignalNotice
 from portcompat._port import Port
 from portcompat._registry import kaio_environment
 from portcompat._requests import Group, Request, requests
@@ -97,7 +96,7 @@ Buffers = Any
 list_ = builtins.list  # where an argument of C is called list
 
 _SOURCE: Final = PORT_SOURCE_AIO
-_OPCODES: Final = {LIO_READ: READ, LIO_WRITE: WRITE}
+_OPCODES: Final[dict[int, int]] = {LIO_READ: READ, LIO_WRITE: WRITE}
 _OFFSETS: Final = -(2**63), 2**63 - 1
 _O_SYNC: Final[int] = getattr(os, "O_SYNC", 0x10)
 _O_DSYNC: Final[int] = getattr(os, "O_DSYNC", 0x40)
@@ -135,20 +134,20 @@ class AioControlBlock:
 
     def __init__(
         self,
-        aio_fildes: int | HasFileno,
+        fildes: int | HasFileno,
         buf: Buffers | SupportsIndex = b"",
-        aio_offset: SupportsIndex = 0,
-        aio_sigevent: SigEvent | None = None,
+        offset: SupportsIndex = 0,
+        sigevent: SigEvent | None = None,
         *,
-        aio_reqprio: SupportsIndex = 0,
-        aio_lio_opcode: SupportsIndex = LIO_NOP,
+        reqprio: SupportsIndex = 0,
+        lio_opcode: SupportsIndex = LIO_NOP,
     ) -> None:
-        self.aio_fildes = aio_fildes
-        self.buf = bytearray(_as_length(buf)) if hasattr(buf, "__index__") else buf
-        self.aio_offset = aio_offset
-        self.aio_sigevent = aio_sigevent
-        self.aio_reqprio = aio_reqprio
-        self.aio_lio_opcode = aio_lio_opcode
+        self.aio_fildes = fildes
+        self.buf: Buffers = bytearray(_as_length(buf)) if hasattr(buf, "__index__") else buf
+        self.aio_offset = offset
+        self.aio_sigevent = sigevent
+        self.aio_reqprio = reqprio
+        self.aio_lio_opcode = lio_opcode
         self._request: Request | None = None
         self._error = 0  # EINPROGRESS while there is a request
         self._result: int | None = None  # None before the first one
@@ -460,7 +459,8 @@ def lio_listio(
     if waits not in (LIO_WAIT, LIO_NOWAIT):
         raise OSError(errno.EINVAL, f"mode {waits} must be LIO_WAIT or LIO_NOWAIT")
     blocks = [block for block in _as_blocks(list) if block.aio_lio_opcode != LIO_NOP]
-    group = Group(None if waits == LIO_WAIT else _list_notice(sigevent))
+    notice = _list_notice(sigevent)
+    group = Group(None if waits == LIO_WAIT else notice)
     with requests.lock:
         if any(block._is_busy() for block in blocks):
             raise OSError(errno.EBUSY, "a control block is in use by another request")
@@ -535,11 +535,15 @@ def aiowait(timeout: Seconds | None = None) -> AioResult | None:
     timeout that is negative or NaN.
     """
     seconds = None if timeout is None else as_timeout(timeout)
-    wait(lambda: bool(_old_finished) or not _old_running, (), seconds)
+    _old.waiting.append(None)
     try:
-        return _old_finished.popleft()
+        wait(lambda: bool(_old.finished) or not _old.running, (), seconds)
+    finally:
+        _old.waiting.pop()
+    try:
+        return _old.finished.popleft()
     except IndexError:
-        if _old_running:
+        if _old.running:
             return None
         raise OSError(errno.EINVAL, "no request of aioread or aiowrite is outstanding") from None
 
@@ -553,15 +557,14 @@ def aiocancel(result: AioResult) -> None:
     """
     if not isinstance(result, AioResult):
         raise TypeError(f"result must be an AioResult, not {type(result).__name__}")
-    request = _old_running.get(result)
-    if request is None and not _old_running:
+    request = _old.running.get(result)
+    if request is None and not _old.running:
         raise OSError(errno.EINVAL, "no request of aioread or aiowrite is outstanding")
     if request is None or requests.cancel(request) != AIO_CANCELED:
         raise OSError(errno.EACCES, "the request is finished, or cannot be cancelled")
 
 
-_old_running: Final[dict[AioResult, Request]] = {}
-_old_finished: Final[deque[AioResult]] = deque()
+_old: Final = OldCalls()
 
 
 # Checking and beginning
@@ -644,6 +647,8 @@ def _notice(sigevent: SigEvent | None, block: object, op: int) -> tuple[Notice |
             raise OSError(errno.EINVAL, f"there is no signal {sigevent.signo}")
         return SignalNotice(sigevent.signo), None
     if notify == SIGEV_THREAD:
+        if sigevent.function is None:
+            raise OSError(errno.EFAULT, "SIGEV_THREAD needs a function (R280)")
         if not callable(sigevent.function):
             raise TypeError(f"function must be callable, not {type(sigevent.function).__name__}")
         return CallNotice(requests.callers, partial(sigevent.function, sigevent.value)), None
@@ -674,15 +679,15 @@ def _submit_old(
     elif start != os.SEEK_SET:
         raise OSError(errno.EINVAL, f"whence {start} must be os.SEEK_SET, SEEK_CUR or SEEK_END")
     block = AioControlBlock(fd, buf, place)
-    notice = ResultNotice(block, result, _old_running, _old_finished)
+    notice = ResultNotice(block, result, _old)
     request = _make(block, op, notice, None, False)
-    if _old_running.setdefault(result, request) is not request:
+    if _old.running.setdefault(result, request) is not request:
         raise OSError(errno.EINVAL, "the result is in use by another request")
     try:
         requests.submit(request)
     except BaseException:
         if not request.start:
-            _old_running.pop(result, None)
+            _old.running.pop(result, None)
         raise
 
 
@@ -766,8 +771,7 @@ def _as_buffers(buf: Any, writable: bool) -> list_[memoryview]:
 
 def _start_in_child() -> None:
     requests.forget()
-    _old_running.clear()
-    _old_finished.clear()
+    _old.forget()
 
 
 if hasattr(os, "register_at_fork"):

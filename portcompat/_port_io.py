@@ -1,23 +1,20 @@
-"""How a port hears of requests that are finished."""
+"""What a port has the kernel do of asynchronous I/O."""
 
 from functools import partial
 from typing import TYPE_CHECKING
 
 from portcompat._turns import Turns
-from portcompat.abc import KaioChoice
+from portcompat.abc import Backend, KaioChoice
 
 if TYPE_CHECKING:
     from portcompat._kernel_io import KernelIO
-    from portcompat._notices import PortNotice
     from portcompat._requests import Request
 
 
-class Completions(Turns):
-    """The calls that asynchronous I/O makes on a port.
+class PortIO(Turns, Backend):
+    """The calls that asynchronous I/O makes on a port, to have requests done and to hear of them.
 
-    A completion is queued like a message, but nobody can be refused: those for which there is no
-    slot stay in the inbox beyond the room that there is, where nobody sees them, until there is
-    some (R081). What is sent after them finds the port full.
+    A request that nobody does here the workers do, and it is told by `post` all the same.
     """
 
     __slots__ = ("_choose_kaio", "_kernel_io")
@@ -25,19 +22,6 @@ class Completions(Turns):
     _choose_kaio: KaioChoice | None
     """None once it is known that no kernel does anything here."""
     _kernel_io: "KernelIO | None"
-
-    def post(self, notice: "PortNotice") -> None:
-        event = notice.event
-        inbox = self._inbox
-        if event is not None:
-            if self.closed:
-                self._refuse()
-            append = inbox.append
-            # A store and, at once, the call: it has been queued or not.
-            notice.event = None
-            append(event)
-        if len(inbox) > self._quiet:
-            self._sent(event)
 
     def start_io(self, request: "Request", inside: bool) -> bool:
         with self._lock:
