@@ -29,7 +29,7 @@ operation = pytest.mark.parametrize("op", [os.O_SYNC, os.O_DSYNC], ids=["O_SYNC"
 
 
 def syncing(port: Port, fd: int, user: object = None) -> AioControlBlock:
-    block = AioControlBlock(fd, aio_sigevent=to(port, user))
+    block = AioControlBlock(fd, sigevent=to(port, user))
     aio_fsync(os.O_SYNC, block)
     return block
 
@@ -43,10 +43,10 @@ def test_without_a_block_nothing_is_done(op: int) -> None:
 @rule("R062", "R317")
 @pytest.mark.parametrize("op", [0, 1, -1, os.O_SYNC | os.O_RDWR, os.O_APPEND])
 def test_another_operation_is_einval(port: Port, opened: int, ends: Ends, op: int) -> None:
-    assert errno_of(aio_fsync, op, AioControlBlock(opened, aio_sigevent=to(port))) == errno.EINVAL
+    assert errno_of(aio_fsync, op, AioControlBlock(opened, sigevent=to(port))) == errno.EINVAL
     outstanding = reading(port, ends[0])
     assert errno_of(aio_fsync, op, outstanding) == errno.EINVAL
-    block = AioControlBlock(closed_number(), aio_sigevent=to(port))
+    block = AioControlBlock(closed_number(), sigevent=to(port))
     assert errno_of(aio_fsync, op, block) == errno.EINVAL
     assert port.getn(1, 1, A_WHILE) == []
 
@@ -62,7 +62,7 @@ def test_an_outstanding_block_is_ebusy(port: Port, ends: Ends, op: int) -> None:
 @rule("R062", "R317")
 @operation
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, op: int) -> None:
-    block = AioControlBlock(closed_number(), aio_sigevent=to(port))
+    block = AioControlBlock(closed_number(), sigevent=to(port))
     assert errno_of(aio_fsync, op, block) == errno.EBADF
     assert port.getn(1, 1, A_WHILE) == []
 
@@ -73,7 +73,7 @@ def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, op: int) -> None:
 def test_it_need_not_be_open_for_writing(port: Port, opened: int, op: int, flags: int) -> None:
     fd = os.open(f"/dev/fd/{opened}", flags)
     try:
-        block = AioControlBlock(fd, aio_sigevent=to(port))
+        block = AioControlBlock(fd, sigevent=to(port))
         aio_fsync(op, block)
         taken(port, block)
         assert aio_return(block) == 0
@@ -130,7 +130,7 @@ def test_a_cancelled_request_is_waited_for_no_longer(port: Port, opened: int, en
 @rule("R319")
 @operation
 def test_operation_and_opcode_are_written_into_the_block(port: Port, opened: int, op: int) -> None:
-    block = AioControlBlock(opened, aio_offset=5, aio_sigevent=to(port))
+    block = AioControlBlock(opened, offset=5, sigevent=to(port))
     aio_fsync(op, block)
     assert block.aio_offset == op
     assert block.aio_lio_opcode == AIOFSYNC == 20

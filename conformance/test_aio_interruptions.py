@@ -147,9 +147,7 @@ def test_a_list_whose_submission_is_interrupted_is_as_many_requests(
     port: Port, opened: int
 ) -> None:
     for interruption in each_step():
-        blocks = [
-            AioControlBlock(opened, 8, n, to(port, n), aio_lio_opcode=LIO_READ) for n in range(3)
-        ]
+        blocks = [AioControlBlock(opened, 8, n, to(port, n), lio_opcode=LIO_READ) for n in range(3)]
         whole = False
         try:
             with interruption.at_work():

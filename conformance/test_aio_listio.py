@@ -40,11 +40,11 @@ modes = pytest.mark.parametrize("mode", [LIO_NOWAIT, LIO_WAIT], ids=["LIO_NOWAIT
 
 
 def read(port: Port, fd: int, offset: int = 0, user: object = None) -> AioControlBlock:
-    return AioControlBlock(fd, bytearray(8), offset, to(port, user), aio_lio_opcode=LIO_READ)
+    return AioControlBlock(fd, bytearray(8), offset, to(port, user), lio_opcode=LIO_READ)
 
 
 def write(port: Port, fd: int, data: bytes, offset: int = 0) -> AioControlBlock:
-    return AioControlBlock(fd, data, offset, to(port), aio_lio_opcode=LIO_WRITE)
+    return AioControlBlock(fd, data, offset, to(port), lio_opcode=LIO_WRITE)
 
 
 def objects(events: list[PortEvent]) -> set[object]:
@@ -101,7 +101,7 @@ def test_an_outstanding_member_is_ebusy_and_nothing_is_submitted(
 @rule("R322")
 @modes
 def test_none_and_lio_nop_are_passed_over(port: Port, opened: int, mode: int) -> None:
-    idle = AioControlBlock(opened, bytearray(8), 0, to(port), aio_lio_opcode=LIO_NOP)
+    idle = AioControlBlock(opened, bytearray(8), 0, to(port), lio_opcode=LIO_NOP)
     block = read(port, opened)
     lio_listio(mode, [None, idle, block, None])
     taken(port, block)
@@ -116,7 +116,7 @@ def test_each_member_tells_as_it_says(
     port: Port, make_port: MakePort, opened: int, mode: int
 ) -> None:
     other = make_port()
-    silent = AioControlBlock(opened, 8, 0, aio_lio_opcode=LIO_READ)
+    silent = AioControlBlock(opened, 8, 0, lio_opcode=LIO_READ)
     blocks = [read(port, opened, 0, "one"), read(other, opened, 8, "two"), silent]
     blocks.append(write(port, opened, b"x", 99))
     lio_listio(mode, blocks)
@@ -178,7 +178,7 @@ def test_the_event_of_a_list_comes_though_members_failed_or_were_cancelled(
 @rule("R324")
 @pytest.mark.usefixtures("reaped")
 def test_a_list_of_members_that_tell_nobody_sends_its_event(port: Port, opened: int) -> None:
-    blocks = [AioControlBlock(opened, 8, 0, aio_lio_opcode=LIO_READ) for _ in range(3)]
+    blocks = [AioControlBlock(opened, 8, 0, lio_opcode=LIO_READ) for _ in range(3)]
     lio_listio(LIO_NOWAIT, blocks, to(port, "list"))
     assert port.get(SOON).user == "list"
     assert [aio_return(block) for block in blocks] == [8, 8, 8]
@@ -197,7 +197,7 @@ def test_the_event_of_a_list_waits_for_a_slot_too(make_port: MakePort, opened: i
 
 @rule("R326")
 def test_a_list_of_which_nothing_is_accepted_sends_no_event(port: Port, opened: int) -> None:
-    idle = AioControlBlock(opened, 8, 0, to(port), aio_lio_opcode=LIO_NOP)
+    idle = AioControlBlock(opened, 8, 0, to(port), lio_opcode=LIO_NOP)
     lio_listio(LIO_NOWAIT, [None, idle], to(port))
     bad = [read(port, NOT_OPEN), read(port, -1)]
     assert errno_of(lio_listio, LIO_NOWAIT, bad, to(port)) == errno.EIO

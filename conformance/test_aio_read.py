@@ -74,7 +74,7 @@ def test_an_outstanding_block_is_ebusy_and_goes_on(port: Port, ends: Ends) -> No
 
 @rule("R282")
 def test_the_opcode_is_written_into_the_block(port: Port, opened: int) -> None:
-    block = AioControlBlock(opened, room(), 0, to(port), aio_lio_opcode=77)
+    block = AioControlBlock(opened, room(), 0, to(port), lio_opcode=77)
     aio_read(block)
     assert block.aio_lio_opcode == LIO_READ == 1
     taken(port, block)

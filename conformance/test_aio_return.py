@@ -75,7 +75,7 @@ def test_the_first_aio_return_gives_the_count(port: Port, opened: int) -> None:
     aio_write(write)
     taken(port, write)
     assert aio_return(write) == 4
-    sync = AioControlBlock(opened, aio_sigevent=to(port))
+    sync = AioControlBlock(opened, sigevent=to(port))
     aio_fsync(os.O_DSYNC, sync)
     taken(port, sync)
     assert aio_return(sync) == 0

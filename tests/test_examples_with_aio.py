@@ -14,6 +14,7 @@ from time import monotonic, sleep
 import pytest
 
 from portcompat.conformance._aio import within
+from portcompat.pytest_plugin import backends_under_test
 from tests.test_examples import PATIENCE, Example
 
 BLOCK = 4096
@@ -32,6 +33,12 @@ def contents(root: Path) -> dict[str, object]:
             status = path.stat()
             found[name] = path.read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns
     return found
+
+
+@pytest.fixture
+def best(request: pytest.FixtureRequest) -> str:
+    """One backend, for what does not depend on which: a process for each takes its time."""
+    return backends_under_test(request.config)[0]
 
 
 @pytest.fixture
@@ -65,19 +72,19 @@ def test_a_tree_is_copied_whole(backend: str, tree: Path, tmp_path: Path, depth:
     assert output[-1] == f"{len(files)} files, {sum(len(value[0]) for value in files)} bytes"
 
 
-def test_a_file_is_copied_and_synced(backend: str, tmp_path: Path) -> None:
+def test_a_file_is_copied_and_synced(best: str, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(3_000_000))
-    with Example("copy_tool.py", "--sync", str(source), str(target), backend=backend) as example:
+    with Example("copy_tool.py", "--sync", str(source), str(target), backend=best) as example:
         assert example.finish() == (0, ["1 files, 3000000 bytes"], "")
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_what_is_there_already_is_not_overwritten(backend: str, tmp_path: Path) -> None:
+def test_what_is_there_already_is_not_overwritten(best: str, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(b"new")
     target.write_bytes(b"old")
-    with Example("copy_tool.py", str(source), str(target), backend=backend) as example:
+    with Example("copy_tool.py", str(source), str(target), backend=best) as example:
         code, output, errors = example.finish()
     assert (code, output) == (1, [])
     assert errors == f"copy_tool.py: {target}: File exists\n"
@@ -85,13 +92,13 @@ def test_what_is_there_already_is_not_overwritten(backend: str, tmp_path: Path) 
 
 
 def test_what_cannot_be_copied_is_told_and_nothing_incomplete_stays(
-    backend: str, tree: Path, tmp_path: Path
+    best: str, tree: Path, tmp_path: Path
 ) -> None:
     (tree / "large").write_bytes(bytes(30_000_000))
     expected = contents(tree)
     os.mkfifo(tree / "zfifo")
     target = tmp_path / "copy"
-    with Example("copy_tool.py", str(tree), str(target), backend=backend) as example:
+    with Example("copy_tool.py", str(tree), str(target), backend=best) as example:
         code, _, errors = example.finish()
     assert code == 1
     assert errors == f"copy_tool.py: {tree / 'zfifo'}: neither a file nor a directory\n"
@@ -99,12 +106,12 @@ def test_what_cannot_be_copied_is_told_and_nothing_incomplete_stays(
         assert value == expected[name]
 
 
-def test_an_interrupted_copy_leaves_no_incomplete_file(backend: str, tmp_path: Path) -> None:
+def test_an_interrupted_copy_leaves_no_incomplete_file(best: str, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.touch()
     os.truncate(source, 1 << 36)
     arguments = ["--block", "65536", str(source), str(target)]
-    with Example("copy_tool.py", *arguments, backend=backend) as example:
+    with Example("copy_tool.py", *arguments, backend=best) as example:
         deadline = monotonic() + PATIENCE
         while not (target.exists() and target.stat().st_size):
             assert monotonic() < deadline
@@ -205,8 +212,8 @@ def test_files_are_served_and_nothing_else(backend: str, site: Path) -> None:
         server.ends()
 
 
-def test_a_connection_is_kept_and_asked_again(backend: str, site: Path) -> None:
-    with serving(backend, site) as server:
+def test_a_connection_is_kept_and_asked_again(best: str, site: Path) -> None:
+    with serving(best, site) as server:
         connection = HTTPConnection(*server.address, timeout=PATIENCE)
         for target, expected in (("/page.html", 200), ("/none", 404), ("/large", 200)) * 3:
             connection.request("GET", target)
@@ -222,8 +229,8 @@ def test_a_connection_is_kept_and_asked_again(backend: str, site: Path) -> None:
         server.ends()
 
 
-def test_what_is_no_request_is_refused(backend: str, site: Path) -> None:
-    with serving(backend, site) as server:
+def test_what_is_no_request_is_refused(best: str, site: Path) -> None:
+    with serving(best, site) as server:
         for data, status in (
             (b"nonsense\r\n\r\n", b"400"),
             (b"GET / HTTP/2.0\r\n\r\n", b"400"),
@@ -236,8 +243,8 @@ def test_what_is_no_request_is_refused(backend: str, site: Path) -> None:
         server.ends()
 
 
-def test_who_reads_slowly_does_not_hold_up_others(backend: str, site: Path) -> None:
-    with serving(backend, site) as server, server.connect(receive=4096) as slow:
+def test_who_reads_slowly_does_not_hold_up_others(best: str, site: Path) -> None:
+    with serving(best, site) as server, server.connect(receive=4096) as slow:
         slow.sendall(asking("/large", "Connection: close"))
         start = slow.recv(1000)
         for _ in range(5):
@@ -247,8 +254,8 @@ def test_who_reads_slowly_does_not_hold_up_others(backend: str, site: Path) -> N
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="/proc is needed to see it")
-def test_who_does_not_go_on_is_closed(backend: str, site: Path) -> None:
-    with serving(backend, site, "--patience", "0.2") as server:
+def test_who_does_not_go_on_is_closed(best: str, site: Path) -> None:
+    with serving(best, site, "--patience", "0.2") as server:
         before = server.sockets()
         with server.connect() as silent, server.connect(receive=4096) as full:
             full.sendall(asking("/large"))
@@ -271,9 +278,9 @@ def test_those_who_go_away_leave_nothing_behind(backend: str, site: Path) -> Non
         server.ends()
 
 
-def test_at_the_end_what_has_begun_is_completed(backend: str, site: Path) -> None:
+def test_at_the_end_what_has_begun_is_completed(best: str, site: Path) -> None:
     with (
-        serving(backend, site) as server,
+        serving(best, site) as server,
         server.connect(receive=4096) as slow,
         server.connect() as idle,
     ):
