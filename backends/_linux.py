@@ -232,19 +232,23 @@ def view(mapping: Mapping, offset: int, size: int) -> Any:
     return _ffi.buffer(mapping.base + offset, size)
 
 
-def address(buffer: memoryview) -> tuple[object, int]:
-    """What keeps the memory of a buffer where it is, and where that is."""
-    held = _ffi.from_buffer(buffer)
-    return held, _place(held)
+# No name is given to what cffi makes of a view, here or in a frame that a traceback may keep: when
+# such a thing and its view are collected together, CPython crashes (memory_clear lets go of a view
+# that is still exported). The view alone keeps its memory where it is.
+
+
+def address(buffer: memoryview) -> int:
+    """Where the memory of a buffer is, as long as the view of it is kept."""
+    return int(_ffi.cast("uintptr_t", _ffi.from_buffer(buffer)))
 
 
 def iovecs(buffers: Sequence[memoryview]) -> tuple[object, int]:
-    """The same for the iovecs of several."""
+    """The iovecs of several, to be kept, and where they are."""
     array = _ffi.new("struct iovec[]", len(buffers))
-    held = [_ffi.from_buffer(buffer) for buffer in buffers]
-    for entry, buffer in zip(array, held, strict=True):
-        entry.base, entry.length = buffer, len(buffer)
-    return (array, held), _place(array)
+    for entry, buffer in zip(array, buffers, strict=True):
+        entry.length = len(buffer)
+        entry.base = _ffi.from_buffer(buffer)
+    return array, _place(array)
 
 
 def _place(pointer: object) -> int:

@@ -87,10 +87,12 @@ class IoUring(Kaio):
     ECANCELED, and the engine has it done again.
     """
 
+    # A signal handler may raise as `__init__` begins, and then there is only `__del__`.
+    _fd = -1
+    _rings: Any = None
+    _sqes: Any = None
+
     def __init__(self) -> None:
-        self._fd = -1
-        self._rings: Any = None
-        self._sqes: Any = None
         params = bytearray(_PARAMS.size)
         _PARAMS.pack_into(
             params, 0, 0, _COMPLETIONS, _SETUP_CQSIZE | _SETUP_CLAMP, *(0,) * (4 + 18)
@@ -144,13 +146,13 @@ class IoUring(Kaio):
             offset = 0
         elif len(buffers) == 1:
             code = _READ if op == AIOAREAD else _WRITE
-            kept, place = address(buffers[0])
+            place = address(buffers[0])
             length = min(len(buffers[0]), _LONGEST)
         else:
             code = _READV if op == AIOAREAD else _WRITEV
             kept, place = iovecs(buffers)
             length = len(buffers)
-        return self._put(token, kept, code, fd, offset, place, length, flags)
+        return self._put(token, (kept, buffers), code, fd, offset, place, length, flags)
 
     def _put(
         self,

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portcompat._constants import (
     EBADFD,
@@ -17,6 +17,9 @@ from portcompat._events import PortEvent
 from portcompat._files import Files, FileWatch
 from portcompat._queue import EventQueue, Slot
 from portcompat.abc import Driver, Renumbered
+
+if TYPE_CHECKING:
+    from portcompat._kernel_io import KernelIO
 
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
@@ -77,6 +80,7 @@ class Associations:
         "companions",
         "doubtful",
         "files",
+        "kernel",
     )
 
     def __init__(self, driver: Driver, queue: EventQueue, look: Callable[[], None]) -> None:
@@ -92,6 +96,7 @@ class Associations:
         self.active = 0
         self.doubtful: set[int] = set()
         self.files: Files | None = None  # once the port has watched one
+        self.kernel: KernelIO | None = None  # once it does something for the port
         self.companions: dict[int, _Companion] = {}  # by token
 
     def associate(self, fd: int, events: int, user: object, may_look: bool) -> object:

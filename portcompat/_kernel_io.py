@@ -37,11 +37,13 @@ class KernelIO:
 
     **Interruptions.** A report is taken off `_reports` when it has had its effect, and that it has
     it twice is the same as once: a request that is under way again, or with the workers, is not
-    known by the token any more.
+    known by the token any more. `due` is set as long as there may be some left: whoever ends the
+    interrupted change collects them (`Monitor._catch_up`).
     """
 
     def __init__(self, engine: "PortIO", kaio: Kaio) -> None:
         self.kaio = kaio
+        self.due = False  # a signal handler may have raised in `collect`
         self._engine = engine
         self._tokens = count(1)
         self._by_token: dict[int, Request] = {}
@@ -70,6 +72,7 @@ class KernelIO:
 
     def collect(self, ready: bool = False) -> None:
         """Finish what the kernel reports, and give it what waits for room."""
+        self.due = True
         self._read()
         while self._waiting:
             request = self._waiting[0]
@@ -80,6 +83,7 @@ class KernelIO:
             del self._waiting[0]
         if not self.flush():
             self._read()
+        self.due = False
 
     def _read(self) -> None:
         reports = self._reports
@@ -98,8 +102,12 @@ class KernelIO:
         if token in self._by_token:
             self.kaio.cancel(token, request.stream)
             self.collect()
-        elif not request.done:
-            requests.finish(request, -1, errno.ECANCELED, self._engine)
+        elif not request.done:  # it waits for room
+            try:
+                requests.finish(request, -1, errno.ECANCELED, self._engine)
+            except BaseException:  # of a signal handler: it has begun, and is to be done
+                requests.finish(request, -1, errno.ECANCELED, self._engine)
+                raise
         return request.done and request.cancelled
 
     def _submit(self, request: Request) -> bool:

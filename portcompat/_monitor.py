@@ -201,6 +201,9 @@ class Monitor:
                 files = self._associations.files
                 if files is not None and files.due and not self.closed:
                     files.collect()
+                kernel = self._associations.kernel
+                if kernel is not None and kernel.due and not self.closed:
+                    kernel.collect()
                 if queue.declined:
                     self._associations.drop_declined()
                 if not self.closed:

@@ -29,20 +29,20 @@ class PortIO(Turns, Backend):
                 return True
             if self.closed or (self._busy and not inside):
                 return False
-            busy = self._busy
+            busy, mine = self._busy, False
             self._busy = True
             try:
                 kernel = self._kernel_io or self._make_kernel_io()
                 if kernel is None:
                     return False
-                if not request.claim(self):
+                mine = request.claim(self)
+                if not mine:
                     return True  # cancelled
-                if kernel.start(request):
-                    return True
-                request.owner = {}
-                return False
+                return kernel.start(request)
             finally:
                 self._busy = busy
+                if mine and not request.start:
+                    request.owner = {}
                 if not busy:
                     self._catch_up()
 
@@ -66,11 +66,11 @@ class PortIO(Turns, Backend):
         associations = self._associations
         try:
             associations.attend(kaio.fileno(), partial(kernel.collect, ready=True))
-            self._kernel_io = kernel
+            self._kernel_io = associations.kernel = kernel
         except BaseException as error:
+            self._kernel_io = associations.kernel = None
             associations.neglect(kaio.fileno())
             kaio.close()
-            self._kernel_io = None
             if not isinstance(error, OSError):
                 raise
             self._choose_kaio = None

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
-from threading import Lock, RLock
+from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from portcompat import _transfers
@@ -69,6 +69,7 @@ class Request:
         "done",
         "fd",
         "followers",
+        "former",
         "group",
         "home",
         "key",
@@ -116,10 +117,20 @@ class Request:
         self.blocked = False  # a worker is at it that nobody can interrupt
         self.told = False
         self.done = False
+        self.former: tuple[int, int | None] = (0, None)  # what the block said before
 
     def claim(self, owner: object) -> bool:
         """Whether `owner` is to bring the outcome."""
         return self.owner.setdefault(None, owner) is owner
+
+    def release(self) -> None:
+        """Let the memory go, whoever still has a name for these views of it."""
+        for buffer in self.buffers:
+            try:
+                buffer.release()
+            except BufferError:  # in a frame of the exception that is on its way
+                pass
+        self.buffers = []
 
     def size(self) -> int:
         """How many bytes are to be transferred in all."""
@@ -188,7 +199,7 @@ class Requests:
         self._last: dict[tuple[int, ...], Request] = {}
         self.unreaped: dict[AioControlBlock, None] = {}  # SIGEV_NONE, for aio_waitn (R338)
         self.wakers: dict[object, Callable[[], None]] = {}  # of threads that wait: see `Wait`
-        self.waitn_turn = Lock()  # R342
+        self.waitn_turn = RLock()  # R342
         self.workers = Workers("portcompat I/O", 4, 256)  # R344
         self.callers = Workers("portcompat notification", 1, 100)  # R347
         self.streams = Streams(self.workers, self.finish)
@@ -198,38 +209,53 @@ class Requests:
     def submit(self, request: Request) -> None:
         """Take it on, and start it if nothing comes first.
 
-        OSError EBUSY when its block is in use (R282), EBADF when the descriptor is of no use: then
-        nothing has happened but that the block says so (R285).
+        OSError EBUSY when its block is in use (R282), EBADF when the descriptor is of no use, and
+        EAGAIN when no thread can be made: then nothing has happened but that the block says so
+        (R285).
         """
-        self._enlist((request,))
-        self._launch(request)
-        if request.home is not None:
-            request.home.flush_io()
+        try:
+            self._enlist((request,))
+            self._launch(request)
+            if request.home is not None:
+                request.home.flush_io()
+        except BaseException as error:
+            self._settle(request, error)
+            if isinstance(error, RuntimeError):
+                raise OSError(errno.EAGAIN, str(error)) from error
+            raise
 
     def submit_all(self, members: Sequence[Request], group: Group) -> int:
         """The same for the members of a list; how many are taken on."""
-        for member in members:
-            member.group = group
-        group.left.update(members)
-        self._enlist(members)
         begun = 0
         try:
+            for member in members:
+                member.group = group
+            group.left.update(members)
+            self._enlist(members)
             for member in members:
                 try:
                     self._launch(member)
                     begun += 1
-                except OSError:
-                    pass
-        except BaseException:
-            for member in members:
-                if not (member.start or member.done or member.after) and member.claim(group):
-                    self._withdraw(member, errno.EAGAIN)
-            raise
-        finally:
+                except (OSError, RuntimeError) as error:
+                    self._settle(member, error)
             for home in {member.home for member in members}:
                 if home is not None:
                     home.flush_io()
+        except BaseException as error:
+            for member in members:
+                self._settle(member, error)
+            raise
         return begun
+
+    def _settle(self, request: Request, error: BaseException) -> None:
+        """An exception has ended its submission: it is under way all the same, or was never
+        made."""
+        if request.start or request.done:
+            self.workers.tend()
+            if request.home is not None:
+                request.home.flush_io()
+        elif request.claim(error) or request.owner.get(None) is request.home:
+            self._withdraw(request, error)
 
     def _enlist(self, requests: Sequence[Request]) -> None:
         """Reserve the blocks for the requests, all or none."""
@@ -239,6 +265,8 @@ class Requests:
                     raise OSError(errno.EBUSY, "the control block is in use by another request")
             for request in requests:
                 block = request.block
+                request.former = block._error, block._result
+                # No call among these.
                 self.outstanding[request] = None
                 block._request = request
                 block._result = -1
@@ -249,45 +277,37 @@ class Requests:
 
         What the kernel is to do it begins with at `flush_io`.
         """
-        try:
-            if request.reads_cache and self._read_cached(request):
-                return
-            request.look()
-            self._queue(request)
-            if not request.after:
-                self.start(request)
-        except RuntimeError as error:  # no thread can be made
-            if request.claim(error):
-                self._withdraw(request, errno.EAGAIN)
-                raise OSError(errno.EAGAIN, str(error)) from error
-        except BaseException as error:
-            if request.start:  # what interrupted this came too late
-                self.workers.tend()
-                if request.home is not None:
-                    request.home.flush_io()
-            elif request.claim(error):
-                number = error.errno if isinstance(error, OSError) else None
-                self._withdraw(request, number or errno.EAGAIN)
-            raise
+        if request.reads_cache and self._read_cached(request):
+            return
+        request.look()
+        self._queue(request)
+        if not request.after:
+            self.start(request)
 
     def _read_cached(self, request: Request) -> bool:
         """Whether all of it was in the page cache."""
-        if not (_transfers.has_nowait and request.size() and request.claim(request)):
+        if not (_transfers.has_nowait and request.size()):
             return False
+        result = -1
         try:
-            result = _transfers.read_cached(request.fd, request.buffers, request.offset)
-        except OSError:  # whatever it is, the usual way tells
-            result = -1
-        if result != request.size():
-            request.owner = {}
-            return False
-        request.start = True
-        try:
-            self.finish(request, result, 0)
+            if not request.claim(request):  # cancelled
+                return True
+            try:
+                result = _transfers.read_cached(request.fd, request.buffers, request.offset)
+            except OSError:  # whatever it is, the usual way tells
+                pass
+            if result == request.size():
+                request.start = True
+                self.finish(request, result, 0)
+                return True
         except BaseException:
-            self.finish(request, result, 0)
+            if request.start:
+                self.finish(request, result, 0)
             raise
-        return True
+        finally:
+            if not request.start and request.owner.get(None) is request:
+                request.owner = {}
+        return False
 
     def _queue(self, request: Request) -> None:
         """Find out what it has to come after."""
@@ -309,12 +329,16 @@ class Requests:
             # looks there; perhaps nobody does.
             self.workers.put(partial(self._look_after, request), may_block=True)
 
-    def _withdraw(self, request: Request, number: int) -> None:
+    def _withdraw(self, request: Request, error: BaseException) -> None:
         """It was never started: it leaves without a word."""
         block = request.block
-        block._result = -1
-        block._error = number
-        block._request = None
+        if block._request is request:
+            request.release()
+            if isinstance(error, OSError):
+                block._error, block._result = error.errno or errno.EIO, -1
+            else:
+                block._error, block._result = request.former
+            block._request = None
         self._let_go(request)
         if request.group is not None:
             request.group.left.discard(request)
@@ -328,26 +352,27 @@ class Requests:
                 return
             home = None
         job = partial(self._run, request) if home is None else partial(self.start, request)
-        put = self.workers.put
-        # A store and, at once, the call: `_launch` depends on it.
+        append = self.workers.jobs.append
+        # A store and, at once, the call of C: `_settle` depends on it.
         request.start = home is None
-        put(job)
+        append((job, False))
+        self.workers.tend()
 
     def _run(self, request: Request) -> None:
         """In a worker."""
         if not request.claim(self.streams if request.stream else object()):
             return  # cancelled
+        if request.stream:
+            self.streams.run(request)
+            return
+        result, number = -1, 0
         try:
-            if request.stream:
-                self.streams.run(request)
-                return
             result = _transfer(request)
         except OSError as error:
-            self.finish(request, -1, error.errno or errno.EIO)
+            number = error.errno or errno.EIO
         except MemoryError:
-            self.finish(request, -1, errno.ENOMEM)
-        else:
-            self.finish(request, result, 0)
+            number = errno.ENOMEM
+        self.finish(request, result, number)
 
     def _look_after(self, request: Request) -> None:
         """In a worker: see that what `request` waits for is known to be finished."""
@@ -364,7 +389,8 @@ class Requests:
         """Store the outcome and tell it. `inside`: the port whose lock the caller has."""
         block, notice = request.block, request.notice
         if block._request is request:
-            request.buffers = []  # and so lets them go
+            request.release()
+            # No call among these.
             block._result = result
             block._error = error
             block._request = None

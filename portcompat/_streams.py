@@ -64,32 +64,34 @@ class Streams:
         with self._lock:
             if request.done or request.blocked:
                 return False
-            # In this order: if a signal handler raises, this is called again.
-            self._finish(request, -1, errno.ECANCELED)
-            self._leave(request)
+            try:
+                self._finish(request, -1, errno.ECANCELED)
+                self._leave(request)
+            except BaseException:  # of a signal handler: it has begun, and is to be done
+                self._finish(request, -1, errno.ECANCELED)
+                self._leave(request)
+                raise
         return True
 
     # Inside the lock
 
     def _try(self, request: "Request", ready: bool = False) -> None:
         """`ready`: a port has said that it need not wait."""
+        result, number = -1, 0
         try:
             result = self._transfer(request)
         except OSError as error:
             number = error.errno or errno.EIO
-            if number == errno.EAGAIN and request.blocks():
-                self._park(request)
-            elif number not in _UNKNOWN:
-                self._end(request, number)
-            elif ready:
-                self._block(request)
-            else:
-                self._park(request)
+        if not number and result >= 0:
+            self._finish(request, result, 0)
+        elif not number or (number == errno.EAGAIN and request.blocks()):
+            self._park(request)
+        elif number not in _UNKNOWN:
+            self._end(request, number)
+        elif ready:
+            self._block(request)
         else:
-            if result < 0:
-                self._park(request)
-            else:
-                self._finish(request, result, 0)
+            self._park(request)
 
     def _transfer(self, request: "Request") -> int:
         """What was transferred; -1 if a write has more to do."""
@@ -194,19 +196,22 @@ class Streams:
 
     def _transfer_blocked(self, request: "Request") -> None:
         """Without the lock: what is ready should not have to wait."""
+        result, number = -1, 0
         try:
             if request.op == _transfers.READ:
                 result = _transfers.read_stream(request.fd, request.buffers)
             else:
                 first = next(iter(request.left()), memoryview(b""))[:_BUFFER]
                 request.sent += _transfers.write_stream(request.fd, [first])
-                if request.sent < request.size() and request.blocks():
-                    with self._lock:
-                        request.blocked = False
-                        self._park(request)
-                    return
+                first.release()
                 result = request.sent
         except OSError as error:
-            self._end(request, error.errno or errno.EIO)
-        else:
+            number = error.errno or errno.EIO
+        if number:
+            self._end(request, number)
+        elif request.op == _transfers.READ or result == request.size() or not request.blocks():
             self._finish(request, result, 0)
+        else:
+            with self._lock:
+                request.blocked = False
+                self._park(request)

@@ -26,15 +26,16 @@ class Workers:
     who brings a job takes one off and releases it. Both sides write first and look then: the thread
     joins `_idle` and looks for jobs once more, a bringer adds the job and looks who is idle.
 
-    **Interruptions.** A signal handler that raises in `put` finds the job in the queue or not.
-    `tend` may be called again, and is by whoever calls `put`. The lock is re-entrant for handlers.
+    **Interruptions.** Who must know whether a job was brought before a signal handler raised
+    appends it to `jobs` himself, and calls `tend`, again if need be. The lock is re-entrant for
+    handlers.
     """
 
     def __init__(self, name: str, least: int, most: int) -> None:
         self._name = name
         self._least = least
         self._most = most
-        self._jobs: deque[tuple[Job, bool]] = deque()
+        self.jobs: deque[tuple[Job, bool]] = deque()
         self._idle: list[LockType] = []
         self._lock = RLock()  # of the next three
         self._starting: set[Thread] = set()
@@ -43,18 +44,18 @@ class Workers:
 
     def put(self, job: Job, may_block: bool = False) -> None:
         """Have the job done. RuntimeError if there is no thread and none can be made."""
-        self._jobs.append((job, may_block))
+        self.jobs.append((job, may_block))
         self.tend()
 
     def tend(self) -> None:
         """See that somebody takes what is in the queue."""
-        if not self._jobs:
+        if not self.jobs:
             return
         try:
             self._idle.pop().release()
         except IndexError:
             free = self.threads + len(self._starting) - self._blocked
-            if free < self._least or len(self._jobs) >= 2 * free:
+            if free < self._least or len(self.jobs) >= 2 * free:
                 self._grow()
 
     def _grow(self) -> None:
@@ -80,7 +81,7 @@ class Workers:
         turn.acquire()
         while True:
             try:
-                job, may_block = self._jobs.popleft()
+                job, may_block = self.jobs.popleft()
             except IndexError:
                 if self._rest(turn):
                     continue
@@ -102,14 +103,14 @@ class Workers:
     def _rest(self, turn: LockType) -> bool:
         """Wait for a job. False if none came: then this thread is no longer counted, and ends."""
         self._idle.append(turn)
-        if not self._jobs and turn.acquire(timeout=_IDLE):
+        if not self.jobs and turn.acquire(timeout=_IDLE):
             return True
         try:
             self._idle.remove(turn)
         except ValueError:  # somebody has just taken it off, and releases it
             turn.acquire()
             return True
-        if self._jobs:
+        if self.jobs:
             return True
         with self._lock:
             self.threads -= 1

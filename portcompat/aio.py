@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import islice
 from operator import index
 from typing import Any, Final, SupportsFloat, SupportsIndex
 
@@ -416,26 +417,29 @@ def aio_waitn(
         raise OSError(errno.EINVAL, f"nwait ({want}) must be 1 to nent ({limit})")
     seconds = None if timeout is None else as_timeout(timeout)
     turn = requests.waitn_turn
-    if not turn.acquire(blocking=seconds != 0):  # R342
-        return []
+    taken: list[AioControlBlock] = []
+
+    def is_over() -> bool:
+        return len(requests.unreaped) >= want or not any(
+            request.notice is None for request in [*requests.outstanding]
+        )
+
     try:
-
-        def is_over() -> bool:
-            ready = len(requests.unreaped)
-            return ready >= want or not any(
-                request.notice is None for request in list(requests.outstanding)
-            )
-
+        if not turn.acquire(blocking=seconds != 0):  # R342
+            return []
         if is_over() and not requests.unreaped:
             raise OSError(errno.EAGAIN, "no request of SIGEV_NONE is outstanding")
         over = wait(is_over, (), seconds)
-        taken: list[AioControlBlock] = []
-        with requests.lock:
-            for block in list(requests.unreaped)[:limit]:
-                taken.append(block)
-                requests.unreaped.pop(block, None)
+        taken += islice([*requests.unreaped], limit)
+        for block in taken:
+            requests.unreaped.pop(block, None)
+    except BaseException:
+        for block in taken:
+            requests.unreaped.setdefault(block)
+        raise
     finally:
-        turn.release()
+        if turn._is_owned():  # type: ignore[attr-defined]  # as in `Monitor._unlock`
+            turn.release()
     if not taken and not over and seconds:
         raise PortTimeout("no request has finished within the timeout")
     return taken
@@ -761,6 +765,8 @@ def _as_buffers(buf: Any, writable: bool) -> list_[memoryview]:
             view = memoryview(each)
         except TypeError:
             raise TypeError(f"buf must be bytes-like, not {type(each).__name__}") from None
+        if not view.c_contiguous:
+            raise TypeError("buf must be contiguous: make a copy of it")
         if writable and view.readonly:
             raise TypeError(
                 f"buf must be writable to read into it: take a bytearray, not {each!r:.40}"
