@@ -302,14 +302,15 @@ def test_a_port_with_the_number_of_a_closed_one_gets_nothing(ends: Ends) -> None
     block = AioControlBlock(ends[0], room(), 0, to(number))
     aio_read(block)
     port_close(number)
-    again = port_create()
+    others = [port_create() for _ in range(4)]  # of which the first has the number, if it is free
     try:
-        assert again == number
         os.write(ends[1], b"x")
         assert finished(block) == [0]
-        assert port_getn(again, 1, 0, A_WHILE) == []
+        for other in others:
+            assert port_getn(other, 1, 0, A_WHILE) == []
     finally:
-        port_close(again)
+        for other in others:
+            port_close(other)
     assert aio_return(block) == 1
 
 
