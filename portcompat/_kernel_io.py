@@ -127,7 +127,7 @@ class KernelIO:
             taken = False
             request.token = 0
         finally:
-            if self.kaio.holds(token):
+            if token in self.kaio.taken:
                 request.start = True
             else:
                 self._by_token.pop(token, None)

@@ -254,7 +254,7 @@ class Requests:
             self.workers.tend()
             if request.home is not None:
                 request.home.flush_io()
-        elif request.claim(error) or request.owner.get(None) is request.home:
+        elif request.claim(object()) or request.owner.get(None) is request.home:
             self._withdraw(request, error)
 
     def _enlist(self, requests: Sequence[Request]) -> None:

@@ -13,7 +13,7 @@ import errno
 from _thread import LockType
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from portcompat import _clocks
@@ -401,6 +401,10 @@ class Kaio(ABC):
     do has been done then or not, and a report may come twice.
     """
 
+    taken: Container[int]
+    """The tokens of what `submit` has taken on and `read` has not reported. To look here calls
+    nothing of Python's."""
+
     @abstractmethod
     def submit(
         self, token: int, op: int, fd: int, buffers: Sequence[memoryview], offset: int
@@ -416,10 +420,6 @@ class Kaio(ABC):
     def flush(self) -> bool:
         """Have the kernel begin with all that was taken on; to `submit` need not. False if it does
         not want some of that: then there is something to `read`, whatever `fileno` says."""
-
-    @abstractmethod
-    def holds(self, token: int) -> bool:
-        """Whether `submit` has taken it on, and its report has not been read."""
 
     @abstractmethod
     def cancel(self, token: int, wait: bool) -> None:

@@ -425,21 +425,22 @@ def aio_waitn(
         )
 
     try:
-        if not turn.acquire(blocking=seconds != 0):  # R342
-            return []
-        if is_over() and not requests.unreaped:
-            raise OSError(errno.EAGAIN, "no request of SIGEV_NONE is outstanding")
-        over = wait(is_over, (), seconds)
-        taken += islice([*requests.unreaped], limit)
-        for block in taken:
-            requests.unreaped.pop(block, None)
+        try:
+            if not turn.acquire(blocking=seconds != 0):  # R342
+                return []
+            if is_over() and not requests.unreaped:
+                raise OSError(errno.EAGAIN, "no request of SIGEV_NONE is outstanding")
+            over = wait(is_over, (), seconds)
+            taken += islice([*requests.unreaped], limit)
+            for block in taken:
+                requests.unreaped.pop(block, None)
+        finally:
+            if turn._is_owned():  # type: ignore[attr-defined]  # as in `Monitor._unlock`
+                turn.release()
     except BaseException:
         for block in taken:
             requests.unreaped.setdefault(block)
         raise
-    finally:
-        if turn._is_owned():  # type: ignore[attr-defined]  # as in `Monitor._unlock`
-            turn.release()
     if not taken and not over and seconds:
         raise PortTimeout("no request has finished within the timeout")
     return taken
