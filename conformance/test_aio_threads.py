@@ -164,16 +164,19 @@ def test_sigev_thread_without_a_function_is_efault(opened: int) -> None:
 
 
 @rule("R347")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_function_that_raises_harms_no_others(opened: int) -> None:
-    calls = Calls()
+def test_a_function_that_raises_harms_no_others(
+    opened: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, raised = Calls(), []
+    monkeypatch.setattr(threading, "excepthook", lambda told: raised.append(told.exc_type))
 
     def fail(value: object) -> None:
         raise RuntimeError(value)
 
     for function in (fail, calls):
         aio_read(AioControlBlock(opened, 8, 0, SigEvent(SIGEV_THREAD, value=1, function=function)))
-    within(SOON, lambda: calls.values)
+    within(SOON, lambda: calls.values and raised)
+    assert raised == [RuntimeError]
 
 
 @pytest.fixture
