@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic, sleep
 
 from portcompat import PORT_SOURCE_AIO, SIGEV_PORT, Port, PortEvent
@@ -45,7 +46,7 @@ def within(seconds: float, condition: Callable[[], object]) -> None:
 def finished(*blocks: AioControlBlock) -> list[int]:
     """Wait until all are done; their errors."""
     for block in blocks:
-        within(SOON, lambda block=block: aio_error(block) != errno.EINPROGRESS)
+        within(SOON, partial(_is_done, block))
     return [aio_error(block) for block in blocks]
 
 
@@ -55,6 +56,10 @@ def taken(port: Port, block: AioControlBlock) -> PortEvent:
     assert event.source == PORT_SOURCE_AIO
     assert event.object is block
     return event
+
+
+def _is_done(block: AioControlBlock) -> bool:
+    return aio_error(block) != errno.EINPROGRESS
 
 
 @contextmanager

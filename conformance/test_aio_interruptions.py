@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -61,6 +62,7 @@ def resizable(memory: bytearray) -> bool:
 @rule("R066", "R286")
 def test_a_request_that_is_interrupted_is_made_or_not(port: Port, opened: int) -> None:
     taken(port, port.aio.read(opened, 1))
+    made = False
     for turn, interruption in enumerate(each_step()):
         memory = bytearray(8)
         made = False
@@ -74,7 +76,7 @@ def test_a_request_that_is_interrupted_is_made_or_not(port: Port, opened: int) -
         assert users in ([turn], []) if not made else users == [turn]
         if users:
             assert bytes(memory) == CONTENT[4:12]
-        within(SOON, lambda memory=memory: resizable(memory))
+        within(SOON, partial(resizable, memory))
     assert made
 
 
@@ -138,7 +140,7 @@ def test_a_request_whose_cancelling_is_interrupted_is_told_once(port: Port, ends
         after = reading(port, ends[0], "after")
         os.write(ends[1], b"x")
         taken(port, after)
-        assert after.data == b"x"
+        assert bytes(after.data) == b"x"
     assert port.getn(1, 1, 0) == []
 
 
@@ -215,4 +217,4 @@ def test_a_port_whose_closing_is_interrupted_is_closed_by_another_call(
         port.close()
         os.write(ends[1], b"x")
         assert finished(block) == [0]
-        within(SOON, lambda memory=memory: resizable(memory))
+        within(SOON, partial(resizable, memory))

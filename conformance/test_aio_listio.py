@@ -59,7 +59,7 @@ def test_modes_and_opcodes_have_the_numbers_of_illumos() -> None:
 
 @rule("R025")
 def test_the_event_of_a_list_has_illumos_opcode() -> None:
-    assert AIOLIO == 7
+    assert int(AIOLIO) == 7
 
 
 @rule("R062", "R321")

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -94,6 +95,10 @@ def test_many_requests_wait_in_one_pipe(port: Port, ends: Ends) -> None:
     assert b"".join(block.buf for block in blocks) == bytes(n % 251 for n in range(1000))
 
 
+def _longer(values: list[int], than: int) -> bool:
+    return len(values) > than
+
+
 class Calls:
     """A function that notes what it is called with, and where."""
 
@@ -121,13 +126,14 @@ def test_sigev_thread_calls_the_function_with_the_value(opened: int) -> None:
 @rule("R294", "R347")
 def test_status_and_result_are_there_when_the_function_is_called(opened: int) -> None:
     errors: list[int] = []
-    for number in range(20):
+    for _ in range(20):
+        before = len(errors)
         block = AioControlBlock(opened, 8)
         block.aio_sigevent = SigEvent(
             SIGEV_THREAD, value=block, function=lambda block: errors.append(aio_error(block))
         )
         aio_read(block)
-        within(SOON, lambda number=number: len(errors) > number)
+        within(SOON, partial(_longer, errors, before))
     assert errors == [0] * 20
 
 

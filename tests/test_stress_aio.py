@@ -475,4 +475,4 @@ def test_datagrams_are_read_one_by_one(port: Port) -> None:
             theirs.send(b"%d" % number)
         for number, block in enumerate(blocks):
             taken(port, block)
-            assert block.data == b"%d" % number
+            assert bytes(block.data) == b"%d" % number
