@@ -75,12 +75,12 @@ def test_an_outstanding_block_is_ebusy_and_goes_on(port: Port, ends: Ends) -> No
 @rule("R282")
 def test_the_opcode_is_written_into_the_block(port: Port, opened: int) -> None:
     block = AioControlBlock(opened, room(), 0, to(port), lio_opcode=77)
-    aio_read(block)
-    assert block.aio_lio_opcode == LIO_READ
-    taken(port, block)
-    aio_write(block)
-    assert block.aio_lio_opcode == LIO_WRITE
-    taken(port, block)
+    opcodes = []
+    for submit in (aio_read, aio_write):
+        submit(block)
+        opcodes.append(block.aio_lio_opcode)
+        taken(port, block)
+    assert opcodes == [LIO_READ, LIO_WRITE]
 
 
 @rule("R283")

@@ -17,7 +17,7 @@ from portcompat import Port
 from tests.benchmarks.measure import Timer, Timers
 
 SIZE = 4096
-PAGES = 4096  # of the file
+PAGES = 1024  # of the file
 THREADS = 4
 
 Peer = Callable[[int, int, Iterator[int]], AbstractContextManager[Timer]]

@@ -136,6 +136,7 @@ ALL = (
             None,
             aio.against(aio.thread_pool, 64, kaio),
             inner=64,
+            only="epoll",
         )
         for kaio in ("io_uring", "workers")
     ),
