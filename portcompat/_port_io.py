@@ -129,9 +129,9 @@ class PortIO(Turns, Backend):
 
     def _drain_io(self, kernel: "KernelIO") -> None:
         """In a worker: close the kernel's I/O when it has done all."""
-        from portcompat._waits import wait
+        from portcompat._waits import attend
 
-        wait(lambda: kernel.idle, [self], None)
+        attend(lambda: kernel.idle, [self])
         with self._lock:
             self._kernel_io = None
             kernel.kaio.close()

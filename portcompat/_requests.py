@@ -200,8 +200,8 @@ class Requests:
         self.unreaped: dict[AioControlBlock, None] = {}  # SIGEV_NONE, for aio_waitn (R338)
         self.wakers: dict[object, Callable[[], None]] = {}  # of threads that wait: see `Wait`
         self.waitn_turn = RLock()  # R342
-        self.workers = Workers("portcompat I/O", 4, 256)  # R344
-        self.callers = Workers("portcompat notification", 1, 100)  # R347
+        self.workers = Workers(4, 256)  # R344
+        self.callers = Workers(1, 100)  # R347
         self.streams = Streams(self.workers, self.finish)
 
     # Starting
@@ -352,10 +352,10 @@ class Requests:
                 return
             home = None
         job = partial(self._run, request) if home is None else partial(self.start, request)
-        append = self.workers.jobs.append
+        put = self.workers.jobs.put
         # A store and, at once, the call of C: `_settle` depends on it.
         request.start = home is None
-        append((job, False))
+        put((job, False))
         self.workers.tend()
 
     def _run(self, request: Request) -> None:
@@ -376,10 +376,10 @@ class Requests:
 
     def _look_after(self, request: Request) -> None:
         """In a worker: see that what `request` waits for is known to be finished."""
-        from portcompat._waits import wait
+        from portcompat._waits import attend
 
-        ports = [other.home for other in list(request.after)]
-        wait(lambda: request.done or not request.after, ports, None)
+        ports = dict.fromkeys(other.home for other in list(request.after))
+        attend(lambda: request.done or not request.after, [p for p in ports if p is not None])
 
     # Finishing
 
@@ -407,8 +407,12 @@ class Requests:
             self.tell(group, inside)
         self._go_on(request, inside)
         if self.wakers:
-            for wake in list(self.wakers.values()):
-                wake()
+            self.wake()
+
+    def wake(self) -> None:
+        """Have all who wait look again."""
+        for wake in list(self.wakers.values()):
+            wake()
 
     def tell(self, group: Group, inside: "Backend | None" = None) -> None:
         """Tell of the list if all of it is finished."""
@@ -496,12 +500,14 @@ class Requests:
     def quiesce(self) -> None:
         """The interpreter ends: have the kernel end what it does for ports, as the memory that it
         uses is about to be given back."""
-        from portcompat._waits import wait
+        from portcompat._waits import attend
 
-        mine = [r for r in list(self.outstanding) if r.home is not None and r.start]
+        mine = {r: r.home for r in list(self.outstanding) if r.home is not None and r.start}
         for request in mine:
             self.cancel(request)
-        wait(lambda: all(r.done or r.home is None for r in mine), [r.home for r in mine], _PATIENCE)
+        if mine:
+            homes = dict.fromkeys(mine.values())
+            attend(lambda: all(r.done or r.home is None for r in mine), homes, _PATIENCE)
 
     def forget(self) -> None:
         """In a fork child: none is left, and threads that are not here may hold locks (R348)."""
