@@ -1,5 +1,6 @@
 """Reads, writes and syncs, as the system makes them."""
 
+import errno
 import os
 from collections.abc import Sequence
 from threading import Lock
@@ -20,6 +21,7 @@ def read_cached(fd: int, buffers: Sequence[Any], offset: int) -> int:
 
     Raises OSError: EAGAIN if there is nothing; EOPNOTSUPP or ESPIPE when it cannot be told.
     """
+    _require_offset(offset)
     return os.preadv(fd, buffers, offset, _NOWAIT)
 
 
@@ -52,12 +54,19 @@ def sync(fd: int, data_only: bool) -> None:
         os.fsync(fd)
 
 
-if hasattr(os, "preadv"):
+def _require_offset(offset: int) -> None:
+    if offset < 0:
+        raise OSError(errno.EINVAL, f"offset must not be negative, and is {offset}")
 
+
+if hasattr(os, "preadv"):
+    # Python calls preadv2(2), for which an offset of -1 is that of the file.
     def read_at(fd: int, buffers: Sequence[Any], offset: int) -> int:
+        _require_offset(offset)
         return os.preadv(fd, buffers, offset)
 
     def write_at(fd: int, buffers: Sequence[Any], offset: int) -> int:
+        _require_offset(offset)
         return os.pwritev(fd, buffers, offset)
 
 elif hasattr(os, "pread"):

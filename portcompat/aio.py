@@ -48,7 +48,7 @@ from portcompat._port import Port
 from portcompat._registry import kaio_environment
 from portcompat._requests import Group, Request, requests
 from portcompat._transfers import READ, SYNC, WRITE
-from portcompat._waits import wait
+from portcompat._waits import attend, wait
 from portcompat.abc import Backend
 from portcompat.timers import SigEvent
 
@@ -219,7 +219,7 @@ class PortAio:
     ) -> AioControlBlock:
         """Read at `offset`, as many bytes as `buf` says or holds."""
         # The usual case without a call that can be spared: so many bytes, and they are cached.
-        if self._reads_cache and type(buf) is int and type(fd) is int and buf > 0:
+        if self._reads_cache and type(buf) is type(fd) is type(offset) is int and buf > 0 <= offset:
             buffer = bytearray(buf)
             try:
                 count = _preadv(fd, (buffer,), offset, _NOWAIT)
@@ -394,7 +394,8 @@ def aio_suspend(list: Sequence[AioControlBlock | None], timeout: Seconds | None 
         return block._error not in (errno.EINPROGRESS, errno.ECANCELED)
 
     def is_over() -> bool:
-        return any(map(is_done, blocks)) or not any(b._request is not None for b in blocks)
+        # No generator: a handler that raises when one is closed goes unheard.
+        return any(map(is_done, blocks)) or not any([b._request is not None for b in blocks])  # noqa: C419
 
     wait(is_over, _homes(blocks), seconds)
     if not any(map(is_done, blocks)):
@@ -421,7 +422,7 @@ def aio_waitn(
 
     def is_over() -> bool:
         return len(requests.unreaped) >= want or not any(
-            request.notice is None for request in [*requests.outstanding]
+            [request.notice is None for request in [*requests.outstanding]]  # noqa: C419
         )
 
     try:
@@ -486,6 +487,12 @@ def lio_listio(
         if begun:
             group.left.discard(group)
             requests.tell(group)
+            # What the kernel does for other ports than the one that is told of the list is not
+            # known to be finished before somebody looks there; perhaps nobody does.
+            told = notice.backend if isinstance(notice, PortNotice) else None
+            others = {member.home for member in members} - {told, None}
+            if notice is not None and others and group.left:
+                requests.workers.put(partial(attend, lambda: not group.left, others), True)
     if failed:
         raise OSError(errno.EIO, "not all requests of the list succeeded: see aio_error of each")
 
