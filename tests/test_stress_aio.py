@@ -64,6 +64,12 @@ def nothing_left(seconds: float = SOON) -> Iterator[None]:
     within(seconds, lambda: sorted(os.listdir("/proc/self/fd")) == descriptors)
 
 
+def warm_up(port: Port) -> None:
+    """What a port opens for its requests it has then."""
+    with open("/dev/zero", "rb", buffering=0) as zeros:
+        taken(port, port.aio.read(zeros, 1))
+
+
 class Asked(NamedTuple):
     """A request under way, and what it is to come to."""
 
@@ -251,7 +257,7 @@ def test_what_goes_through_many_pipes_comes_out_whole_and_in_order(
     pipes, total = scale(20, 100, 100), scale(300_000, 3_000_000, 30_000_000)
     chance = random.Random(5)
     data = chance.randbytes(total)
-    port.aio.fsync(0).cancel()  # what a port opens for its requests it has now
+    warm_up(port)
     with ExitStack() as stack, nothing_left():
         ends = [stack.enter_context(empty_pipe()) for _ in range(pipes)]
         out = [bytearray() for _ in ends]
@@ -450,6 +456,7 @@ def test_requests_that_are_cancelled_as_they_end_are_told_once(port: Port, scale
 def test_with_many_that_wait_for_ever_the_rest_goes_on(
     port: Port, large: int, scale: Scale
 ) -> None:
+    warm_up(port)
     count = scale(100, 300, 300)  # in the full profile more than there may be threads
     with ExitStack() as stack, nothing_left():
         pairs = [stack.enter_context(empty_pipe()) for _ in range(count)]
