@@ -114,6 +114,10 @@ class KernelIO:
         """False: it is not begun; `request.token` is 0 if it never will be."""
         offset = request.offset
         if request.op != SYNC:
+            if request.stream and not request.blocks():
+                # io_uring waits all the same (seen on Linux 6.18), and that is for read(2) to say.
+                request.token = 0
+                return False
             if request.stream or request.append:
                 offset = -1
             elif offset < 0:  # which -1 would not be for the kernel

@@ -104,6 +104,12 @@ class Sending(Turns):
             self._catch_up(pay=False)
         return self._call_due
 
+    def tell(self, event: PortEvent) -> None:
+        inbox = self._inbox
+        inbox.append(event)
+        if len(inbox) > self._quiet:
+            self._sent(event)
+
     def post(self, notice: "PortNotice") -> None:
         event = notice.event
         inbox = self._inbox

@@ -139,6 +139,10 @@ class Backend(ABC):
         """
         raise OSError(errno.ENOTSUP, "this backend has no asynchronous I/O")
 
+    def tell(self, event: PortEvent) -> None:
+        """Queue an event in the same way, by which a thread tells of what it has just done."""
+        raise OSError(errno.ENOTSUP, "this backend has no asynchronous I/O")
+
     def start_io(self, request: "Request", inside: bool) -> bool:
         """Have the kernel do a request, of which this is the `home`; False if it does not.
 

@@ -160,6 +160,8 @@ class AioControlBlock:
     def result(self) -> int:
         """How many bytes were transferred; may be asked again and again, while `aio_return` may
         not. Raises OSError: that of the transfer, EINPROGRESS before it is finished."""
+        if self._request is None and not self._error and self._result is not None:
+            return self._result
         return _outcome(self)
 
     def cancel(self) -> int:
@@ -202,12 +204,12 @@ class PortAio:
     All raise OSError EBADF when the port or the descriptor is not open, or not for that direction.
     """
 
-    __slots__ = ("_backend", "_post", "_reads_cache")
+    __slots__ = ("_backend", "_reads_cache", "_tell")
 
     def __init__(self, port: Port) -> None:
         # Not the port itself, which refers to this and is to be collected when nobody else does.
         self._backend = port._backend
-        self._post = port._backend.post
+        self._tell = port._backend.tell
         self._reads_cache = port._reads_cache and _transfers.has_nowait
 
     def read(
@@ -236,8 +238,7 @@ class PortAio:
                 block._request = None
                 block._error = 0
                 block._result = count
-                event = _new(PortEvent, (_SOURCE, block, READ, user))
-                self._post(PortNotice(self._backend, event))
+                self._tell(_new(PortEvent, (_SOURCE, block, READ, user)))
                 return block
         block = AioControlBlock(fd, buf, offset)
         return self._submit(block, READ, user)
