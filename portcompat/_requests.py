@@ -220,8 +220,6 @@ class Requests:
                 request.home.flush_io()
         except BaseException as error:
             self._settle(request, error)
-            if isinstance(error, RuntimeError):
-                raise OSError(errno.EAGAIN, str(error)) from error
             raise
 
     def submit_all(self, members: Sequence[Request], group: Group) -> int:
@@ -236,7 +234,7 @@ class Requests:
                 try:
                     self._launch(member)
                     begun += 1
-                except (OSError, RuntimeError) as error:
+                except OSError as error:
                     self._settle(member, error)
             for home in {member.home for member in members}:
                 if home is not None:
@@ -250,10 +248,12 @@ class Requests:
     def _settle(self, request: Request, error: BaseException) -> None:
         """An exception has ended its submission: it is under way all the same, or was never
         made."""
-        if request.start or request.done:
+        if request.start:
             self.workers.tend()
             if request.home is not None:
                 request.home.flush_io()
+        elif request.done:
+            pass
         elif request.claim(object()) or request.owner.get(None) is request.home:
             self._withdraw(request, error)
 
@@ -281,8 +281,16 @@ class Requests:
             return
         request.look()
         self._queue(request)
-        if not request.after:
+        if request.after:
+            return
+        try:
             self.start(request)
+        except RuntimeError as error:  # no thread can be made, and there is none
+            if request.claim(object()):
+                request.start = False
+                refused = OSError(errno.EAGAIN, str(error))
+                self._withdraw(request, refused)
+                raise refused from error
 
     def _read_cached(self, request: Request) -> bool:
         """Whether all of it was in the page cache."""

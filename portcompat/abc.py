@@ -429,7 +429,8 @@ class Kaio(ABC):
     def cancel(self, token: int, wait: bool) -> None:
         """Ask the kernel to end a request, which is then reported with ECANCELED or EINTR, or as
         finished if it was too late. A transfer of a disk that has begun may go on. With `wait` the
-        request is one that waits for a peer or a person: then give it a moment to end."""
+        request is one that waits for a peer or a person: then give it a moment to end. There may be
+        something to `read` then, whatever `fileno` says."""
 
     @abstractmethod
     def read(self, reports: deque[tuple[int, int]]) -> None:
