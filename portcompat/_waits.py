@@ -65,13 +65,16 @@ def attend(
     """
     deadline = None if timeout is None else monotonic() + timeout
     homes = list(homes)
-    with Port(max_events=2 + len(homes)) as port:
+    woken: list[None] = []  # so that the port is sent no more than it has room for
+    with Port() as port:
 
         def wake() -> None:
-            try:
-                port.send(0)
-            except OSError:  # it has been woken already, or needs no waking any more
-                pass
+            if not woken:
+                woken.append(None)
+                try:
+                    port.send(0)
+                except OSError:  # it is closed, and needs no waking any more
+                    pass
 
         key = object()
         requests.wakers[key] = wake
@@ -85,6 +88,7 @@ def attend(
                     port.get(_AGAIN)
                 except PortTimeout:
                     pass
+                woken.clear()
                 # The event may have been one of many; all are looked at each time.
         finally:
             requests.wakers.pop(key, None)
