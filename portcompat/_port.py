@@ -35,7 +35,7 @@ _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
 
 class Port:
-    """An event port: one queue for readiness of descriptors, messages and alerts.
+    """An event port: one queue for readiness of descriptors, timers, finished I/O and messages.
 
     Any number of threads may call any method at any time; each event goes to exactly one of them.
     A port is a context manager that closes itself.
