@@ -23,8 +23,10 @@ from portcompat.aio import (
 from portcompat.conformance import rule
 from portcompat.conformance._aio import CONTENT, Ends, finished, reading, taken, to, within
 from portcompat.conformance._descriptors import SOON
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import MakePort
 from portcompat.conformance._interruptions import Interruption, at_each_step, uncollected
+from portcompat.conformance._threads import in_thread
 
 pytestmark = pytest.mark.usefixtures("kaio")
 
@@ -199,6 +201,7 @@ def test_what_an_interrupted_aio_waitn_has_not_returned_the_next_one_does(opened
         if not found:
             found = aio_waitn(3, 3, SOON)
         assert set(found) == set(blocks)
+        assert in_thread(partial(errno_of, aio_waitn, 1, 1, 1)).result() == errno.EAGAIN
 
 
 @rule("R066", "R177")
