@@ -192,7 +192,7 @@ def large(tmp_path: Path) -> Iterator[int]:
     path.unlink()
 
 
-@pytest.mark.deadline(600)
+@pytest.mark.deadline(120)
 @pytest.mark.parametrize(
     ("slots", "cancels"), [(None, 0.0), (8, 0.3)], ids=["plain", "cancels and 8 slots"]
 )
@@ -210,7 +210,7 @@ def test_what_is_read_is_what_was_written(
         port.close()
 
 
-@pytest.mark.deadline(600)
+@pytest.mark.deadline(120)
 def test_several_threads_ask_and_take_in_one_port(
     make_port: MakePort, large: int, scale: Scale
 ) -> None:
@@ -252,7 +252,7 @@ def test_several_threads_ask_and_take_in_one_port(
         port.close()
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(90)
 def test_what_goes_through_many_pipes_comes_out_whole_and_in_order(
     port: Port, scale: Scale
 ) -> None:
@@ -299,7 +299,7 @@ def test_what_goes_through_many_pipes_comes_out_whole_and_in_order(
         stack.close()
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(90)
 def test_requests_to_a_socket_go_on_in_both_directions(port: Port, scale: Scale) -> None:
     rounds = scale(100, 3_000, 100_000)
     chance = random.Random(9)
@@ -411,7 +411,7 @@ def test_o_direct_does_what_preadv_does(
         aio_close(fd)
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(90)
 def test_ports_that_are_closed_with_requests_under_way_leave_nothing(
     make_port: MakePort, large: int, scale: Scale
 ) -> None:
@@ -431,7 +431,7 @@ def test_ports_that_are_closed_with_requests_under_way_leave_nothing(
         lives(scale(20, 500, 20_000))
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(90)
 def test_requests_that_are_cancelled_as_they_end_are_told_once(port: Port, scale: Scale) -> None:
     """A byte comes to a pipe while the read that waits for it is cancelled by another thread."""
     rounds = scale(200, 5_000, 200_000)
@@ -455,7 +455,7 @@ def test_requests_that_are_cancelled_as_they_end_are_told_once(port: Port, scale
     assert outcomes.total() == rounds
 
 
-@pytest.mark.deadline(300)
+@pytest.mark.deadline(90)
 def test_with_many_that_wait_for_ever_the_rest_goes_on(
     port: Port, large: int, scale: Scale
 ) -> None:
