@@ -80,7 +80,7 @@ class IoUring(Kaio):
     after the entries were read, for which the same holds; besides, the kernel never has more to
     write than there is room for, as no more requests are taken on than that.
 
-    **What is lost.** Nothing: a request stays in `taken`, with its buffers, until its completion
+    **What is lost.** Nothing: a request stays in `_taken`, with its buffers, until its completion
     has been read. The kernel copies the rest at submission (IORING_FEAT_SUBMIT_STABLE).
 
     **Threads.** When a thread ends Linux cancels what it has submitted; that is reported as
@@ -106,7 +106,7 @@ class IoUring(Kaio):
         except BaseException:
             self.close()
             raise
-        self.taken: dict[int, object] = {}  # and what the kernel uses for it
+        self._taken: dict[int, object] = {}  # and what the kernel uses for it
         self._told: list[tuple[int, int]] = []
         self._cancelled = 0  # what the last cancellation came to
         self._fence = Lock()
@@ -133,10 +133,14 @@ class IoUring(Kaio):
         self._cq = view(rings, cq[5], _CQE.size * cq_entries)
         self._room = cq_entries - _SPARE
 
+    @property
+    def taken(self) -> dict[int, object]:
+        return self._taken
+
     def submit(
         self, token: int, op: int, fd: int, buffers: Sequence[memoryview], offset: int
     ) -> bool:
-        if len(self.taken) >= self._room:
+        if len(self._taken) >= self._room:
             return False
         place, length, flags = 0, 0, 0
         kept: object = None
@@ -178,7 +182,7 @@ class IoUring(Kaio):
         tail = (tail + 1) & _UINT
         # No call among these: it has been taken on or not.
         if not token & _CANCEL:
-            self.taken[token] = kept
+            self._taken[token] = kept
         self._sq_tail[0] = tail
         return True
 
@@ -198,9 +202,9 @@ class IoUring(Kaio):
         while (tail := self._sq_tail[0]) != head:
             tail = (tail - 1) & _UINT
             token: int = _SQE.unpack_from(self._sq, (tail & self._sq_mask) * _SQE.size)[8]
-            if token in self.taken:
+            if token in self._taken:
                 self._told.append((token, -errno.EAGAIN))
-                self.taken.pop(token, None)
+                self._taken.pop(token, None)
             self._sq_tail[0] = tail
 
     def cancel(self, token: int, wait: bool) -> None:
@@ -214,7 +218,7 @@ class IoUring(Kaio):
             ring.register(self._fd, select.POLLIN)
             end = monotonic() + _PATIENCE
             # Its end may have to be brought about by the thread that submitted it.
-            while token in self.taken and (left := end - monotonic()) > 0:
+            while token in self._taken and (left := end - monotonic()) > 0:
                 ring.poll(left * 1000)
                 self._pump()
 
@@ -236,9 +240,9 @@ class IoUring(Kaio):
             token, result, _ = _CQE.unpack_from(self._cq, (head & self._cq_mask) * _CQE.size)
             if token & _CANCEL:
                 self._cancelled = result
-            elif token in self.taken:
+            elif token in self._taken:
                 self._told.append((token, result))
-                self.taken.pop(token, None)
+                self._taken.pop(token, None)
             head = (head + 1) & _UINT
             self._cq_head[0] = head
 

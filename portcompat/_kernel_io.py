@@ -43,6 +43,7 @@ class KernelIO:
 
     def __init__(self, engine: "PortIO", kaio: Kaio) -> None:
         self.kaio = kaio
+        self._taken = kaio.taken
         self.due = False  # a signal handler may have raised in `collect`
         self._engine = engine
         self._tokens = count(1)
@@ -131,7 +132,7 @@ class KernelIO:
             taken = False
             request.token = 0
         finally:
-            if token in self.kaio.taken:
+            if token in self._taken:
                 request.start = True
             else:
                 self._by_token.pop(token, None)

@@ -199,7 +199,7 @@ class Requests:
         self._last: dict[tuple[int, ...], Request] = {}
         self.unreaped: dict[AioControlBlock, None] = {}  # SIGEV_NONE, for aio_waitn (R338)
         self.wakers: dict[object, Callable[[], None]] = {}  # of threads that wait: see `Wait`
-        self.waitn_turn = RLock()  # R342
+        self.waitn_turn: dict[None, object] = {}  # whose it is in aio_waitn (R342)
         self.workers = Workers(4, 256)  # R344
         self.callers = Workers(1, 100)  # R347
         self.streams = Streams(self.workers, self.finish)

@@ -12,8 +12,9 @@ from portcompat._port import Port
 from portcompat._requests import requests
 from portcompat.abc import Backend
 
-_AGAIN: Final = 1.0  # seconds after which it is looked whether there still is something to wait for
-_LONGEST: Final = 86400.0  # seconds that a lock is asked to wait at once
+# Seconds after which it is looked again in any case: a signal handler may have raised in who was to
+# wake this up.
+_AGAIN: Final = 1.0
 
 
 def wait(
@@ -45,10 +46,10 @@ def wait(
         if homes:
             requests.workers.put(partial(attend, lambda: key not in requests.wakers, homes), True)
         while not is_over():
-            left = _LONGEST if deadline is None else deadline - monotonic()
+            left = _AGAIN if deadline is None else deadline - monotonic()
             if left <= 0:
                 break
-            turn.acquire(timeout=min(left, _LONGEST))
+            turn.acquire(timeout=min(left, _AGAIN))
         return is_over()
     finally:
         if requests.wakers.pop(key, None) is not None and homes:

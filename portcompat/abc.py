@@ -405,9 +405,11 @@ class Kaio(ABC):
     do has been done then or not, and a report may come twice.
     """
 
-    taken: Container[int]
-    """The tokens of what `submit` has taken on and `read` has not reported. To look here calls
-    nothing of Python's."""
+    @property
+    @abstractmethod
+    def taken(self) -> Container[int]:
+        """The tokens of what `submit` has taken on and `read` has not reported; the same object
+        always, in which is looked without a call of Python's."""
 
     @abstractmethod
     def submit(

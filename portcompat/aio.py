@@ -221,7 +221,13 @@ class PortAio:
     ) -> AioControlBlock:
         """Read at `offset`, as many bytes as `buf` says or holds."""
         # The usual case without a call that can be spared: so many bytes, and they are cached.
-        if self._reads_cache and type(buf) is type(fd) is type(offset) is int and buf > 0 <= offset:
+        if (
+            self._reads_cache
+            and type(buf) is int
+            and type(fd) is int
+            and type(offset) is int
+            and buf > 0 <= offset
+        ):
             buffer = bytearray(buf)
             try:
                 count = _preadv(fd, (buffer,), offset, _NOWAIT)
@@ -418,7 +424,7 @@ def aio_waitn(
     if not 0 < want <= limit:
         raise OSError(errno.EINVAL, f"nwait ({want}) must be 1 to nent ({limit})")
     seconds = None if timeout is None else as_timeout(timeout)
-    turn = requests.waitn_turn
+    turn, me = requests.waitn_turn, object()
     taken: list[AioControlBlock] = []
 
     def is_over() -> bool:
@@ -428,8 +434,10 @@ def aio_waitn(
 
     try:
         try:
-            if not turn.acquire(blocking=seconds != 0):  # R342
-                return []
+            if turn.setdefault(None, me) is not me:  # R342
+                if seconds == 0:
+                    return []
+                wait(lambda: turn.setdefault(None, me) is me, (), None)
             if is_over() and not requests.unreaped:
                 raise OSError(errno.EAGAIN, "no request of SIGEV_NONE is outstanding")
             over = wait(is_over, (), seconds)
@@ -437,8 +445,10 @@ def aio_waitn(
             for block in taken:
                 requests.unreaped.pop(block, None)
         finally:
-            if turn._is_owned():  # type: ignore[attr-defined]  # as in `Monitor._unlock`
-                turn.release()
+            # Without a call, so no signal handler comes in between.
+            if None in turn and turn[None] is me:
+                del turn[None]
+            requests.wake()
     except BaseException:
         for block in taken:
             requests.unreaped.setdefault(block)
@@ -491,7 +501,8 @@ def lio_listio(
             # What the kernel does for other ports than the one that is told of the list is not
             # known to be finished before somebody looks there; perhaps nobody does.
             told = notice.backend if isinstance(notice, PortNotice) else None
-            others = {member.home for member in members} - {told, None}
+            homes = {member.home for member in members} - {told}
+            others = [home for home in homes if home is not None]
             if notice is not None and others and group.left:
                 requests.workers.put(partial(attend, lambda: not group.left, others), True)
     if failed:

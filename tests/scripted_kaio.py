@@ -26,13 +26,17 @@ class ScriptedKaio(Kaio):
     refuses: int | None = None  # the errno with which it does not take any
 
     def __init__(self) -> None:
-        self.taken: dict[int, Asked] = {}
+        self._taken: dict[int, Asked] = {}
         self.flushes = 0
         self.cancelled: list[tuple[int, bool]] = []
         self.closed = False
         self._reports: list[tuple[int, int]] = []
         self._ends = os.pipe()
         self.made.append(self)
+
+    @property
+    def taken(self) -> dict[int, Asked]:
+        return self._taken
 
     def submit(
         self, token: int, op: int, fd: int, buffers: Sequence[memoryview], offset: int
