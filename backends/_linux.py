@@ -4,9 +4,10 @@ import errno
 import os
 import platform
 import select
+from collections.abc import Sequence
 from io import FileIO
 from struct import Struct
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from portcompat.backends import _linux_cffi
 
@@ -36,6 +37,11 @@ class _Libc(Protocol):
     def inotify_init1(self, flags: int, /) -> int: ...
     def inotify_add_watch(self, fd: int, pathname: bytes, mask: int, /) -> int: ...
     def inotify_rm_watch(self, fd: int, wd: int, /) -> int: ...
+    def syscall(self, number: int, a: int, b: int, c: int, d: int, e: int, f: int, /) -> int: ...
+    def mmap(
+        self, addr: object, length: int, prot: int, flags: int, fd: int, offset: int, /
+    ) -> object: ...
+    def munmap(self, addr: object, length: int, /) -> int: ...
 
 
 _ffi: Final[Any] = _linux_cffi.ffi
@@ -173,3 +179,77 @@ def inotify_add_watch(fd: int, path: bytes, mask: int) -> int:
 def inotify_rm_watch(fd: int, wd: int) -> bool:
     """inotify_rm_watch(2); False if the kernel has removed it already."""
     return _libc.inotify_rm_watch(fd, wd) == 0
+
+
+# io_uring_setup(2) and io_uring_enter(2) have the same numbers on every machine but Alpha, and no
+# functions in C libraries.
+_IO_URING_SETUP: Final = 425
+_IO_URING_ENTER: Final = 426
+_PROT_READ_WRITE: Final = 3
+_MAP_SHARED_POPULATE: Final = 0x8001
+
+
+def ring_setup(entries: int, params: bytearray) -> int:
+    """io_uring_setup(2): a descriptor; `params` is a struct io_uring_params."""
+    place = _place(_ffi.from_buffer(params))
+    return _check(_libc.syscall(_IO_URING_SETUP, entries, place, 0, 0, 0, 0))
+
+
+def ring_enter(fd: int, count: int) -> int:
+    """io_uring_enter(2): how many were submitted, or -1."""
+    return _libc.syscall(_IO_URING_ENTER, fd, count, 0, 0, 0, 0)
+
+
+class Mapping(NamedTuple):
+    """Memory that is shared with the kernel."""
+
+    base: Any
+    size: int
+
+
+def map_shared(fd: int, size: int, offset: int) -> Mapping:
+    """mmap(2)."""
+    flags = _MAP_SHARED_POPULATE
+    base = _libc.mmap(_ffi.NULL, size, _PROT_READ_WRITE, flags, fd, offset)
+    if _place(base) in (-1, 2 ** (8 * _ffi.sizeof("size_t")) - 1):
+        number: int = _ffi.errno
+        raise OSError(number, os.strerror(number))
+    return Mapping(_ffi.cast("char *", base), size)
+
+
+def unmap(mapping: Mapping) -> None:
+    """munmap(2)."""
+    _libc.munmap(mapping.base, mapping.size)
+
+
+def words(mapping: Mapping, offset: int) -> Any:
+    """The words of 32 bits from there on; each is loaded and stored as a whole."""
+    return _ffi.cast("uint32_t *", mapping.base + offset)
+
+
+def view(mapping: Mapping, offset: int, size: int) -> Any:
+    """The bytes from there on, as a buffer."""
+    return _ffi.buffer(mapping.base + offset, size)
+
+
+# No name is given to what cffi makes of a view, here or in a frame that a traceback may keep: when
+# such a thing and its view are collected together, CPython crashes (memory_clear lets go of a view
+# that is still exported). The view alone keeps its memory where it is.
+
+
+def address(buffer: memoryview) -> int:
+    """Where the memory of a buffer is, as long as the view of it is kept."""
+    return int(_ffi.cast("uintptr_t", _ffi.from_buffer(buffer)))
+
+
+def iovecs(buffers: Sequence[memoryview]) -> tuple[object, int]:
+    """The iovecs of several, to be kept, and where they are."""
+    array = _ffi.new("struct iovec[]", len(buffers))
+    for entry, buffer in zip(array, buffers, strict=True):
+        entry.length = len(buffer)
+        entry.base = _ffi.from_buffer(buffer)
+    return array, _place(array)
+
+
+def _place(pointer: object) -> int:
+    return int(_ffi.cast("uintptr_t", pointer))

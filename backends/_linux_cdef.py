@@ -7,6 +7,7 @@ from cffi import FFI
 # struct epoll_event is packed on x86-64 only (EPOLL_PACKED in <uapi/linux/eventpoll.h>), and a
 # compiled declaration serves every machine. So the kernel is given 16 bytes that are laid out by
 # hand, and sees as many of them as it wants. So is struct sigevent, half of which is a union.
+# syscall(2) is variadic in C, for integers alone, which are passed as any others.
 CDEF = """
 int epoll_ctl(int epfd, int op, int fd, void *event);
 struct pollfd { int fd; short events; short revents; };
@@ -23,6 +24,10 @@ int ppoll(struct pollfd *fds, unsigned long nfds, const struct timespec *timeout
 int inotify_init1(int flags);
 int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
 int inotify_rm_watch(int fd, int wd);
+long syscall(long number, long a, long b, long c, long d, long e, long f);
+void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset);
+int munmap(void *addr, size_t length);
+struct iovec { void *base; size_t length; };
 """
 
 

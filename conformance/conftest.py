@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from portcompat import Port, port_close, port_create
+from portcompat.aio import aio_close
+from portcompat.conformance._aio import CONTENT, Ends, empty_pipe, reap
 from portcompat.conformance._callers import PLACES, Caller, Where, caller
+from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import NOBODY, Happened
 from portcompat.conformance._lives import Kind, Life
 from portcompat.conformance._servers import Server
@@ -143,3 +146,28 @@ def client(where: Where, instance: Instance) -> Iterator[Caller]:
     """A caller of the mount."""
     with caller(where, instance) as made:
         yield made
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[int]:
+    """A file with CONTENT in it, open for both directions."""
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    errno_of(aio_close, fd)
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    """A pipe in which a read waits."""
+    with empty_pipe() as ends:
+        yield ends
+
+
+@pytest.fixture
+def reaped() -> Iterator[None]:
+    """No request that tells nobody is left over, by this test or by one before."""
+    reap()
+    yield
+    reap()

@@ -1,8 +1,6 @@
 """port_associate(3C): file systems that come over what is watched, or go from under it."""
 
-import ctypes
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,37 +11,13 @@ from portcompat import FILE_MODIFIED, MOUNTEDOVER, UNMOUNTED, FileObject, Port
 from portcompat.conformance import needs, rule
 from portcompat.conformance._descriptors import SOON
 from portcompat.conformance._files import CHANGED, MakePort, told, until_queued, watch, write
-from portcompat.conformance._fork import in_fork_child
 from portcompat.conformance._fuse import DEVICE, Elsewhere
+from portcompat.conformance._mounts import mount, umount, where_mounts_are_private
 
 pytestmark = [
     pytest.mark.usefixtures("file_watcher"),
     pytest.mark.skipif(sys.platform != "linux", reason="a mount namespace of its own is needed"),
 ]
-
-CLONE_NEWNS = 0x0002_0000
-
-
-def mount(path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
-
-
-def umount(path: Path, *options: str) -> None:
-    subprocess.run(["umount", *options, path], check=True)
-
-
-def where_mounts_are_private(work: Callable[[], object]) -> None:
-    """Do `work` in a child whose mounts nobody else sees."""
-
-    def child() -> None:
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
-        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        work()
-
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    in_fork_child(child)
 
 
 @needs("mountedover")

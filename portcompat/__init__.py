@@ -58,8 +58,10 @@ from portcompat._port import Port, sendn
 from portcompat._registry import (
     BackendInfo,
     FileWatcherInfo,
+    KaioInfo,
     available_backends,
     available_file_watchers,
+    available_kaio,
 )
 
 __all__ = [
@@ -105,11 +107,13 @@ __all__ = [
     "BackendInfo",
     "FileObject",
     "FileWatcherInfo",
+    "KaioInfo",
     "Port",
     "PortEvent",
     "PortTimeout",
     "available_backends",
     "available_file_watchers",
+    "available_kaio",
     "limits",
     "port_alert",
     "port_associate",

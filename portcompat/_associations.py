@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portcompat._constants import (
     EBADFD,
@@ -17,6 +17,9 @@ from portcompat._events import PortEvent
 from portcompat._files import Files, FileWatch
 from portcompat._queue import EventQueue, Slot
 from portcompat.abc import Driver, Renumbered
+
+if TYPE_CHECKING:
+    from portcompat._kernel_io import KernelIO
 
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
@@ -45,6 +48,17 @@ class Association(Slot):
         return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, self.user))
 
 
+class _Companion:
+    """A descriptor that is watched for the port itself: of a file watcher, of a kernel's I/O."""
+
+    __slots__ = ("collect", "fd", "token")
+
+    def __init__(self, fd: int, token: int, collect: Callable[[], None]) -> None:
+        self.fd = fd
+        self.token = token
+        self.collect = collect
+
+
 class Associations:
     """The table of associations. It belongs to an engine and is used under the engine's lock.
 
@@ -57,15 +71,16 @@ class Associations:
         "_by_fd",
         "_by_token",
         "_driver",
-        "_files_token",
         "_last_token",
         "_look",
         "_queue",
         "_renumbered",
         "_used",
         "active",
+        "companions",
         "doubtful",
         "files",
+        "kernel",
     )
 
     def __init__(self, driver: Driver, queue: EventQueue, look: Callable[[], None]) -> None:
@@ -81,7 +96,8 @@ class Associations:
         self.active = 0
         self.doubtful: set[int] = set()
         self.files: Files | None = None  # once the port has watched one
-        self._files_token = 0
+        self.kernel: KernelIO | None = None  # once it does something for the port
+        self.companions: dict[int, _Companion] = {}  # by token
 
     def associate(self, fd: int, events: int, user: object, may_look: bool) -> object:
         """Watch `fd`; returns the user that is replaced.
@@ -159,9 +175,10 @@ class Associations:
         for token, revents in ready:
             association = self._by_token.get(token)
             if association is None or not association.active:
-                if self.files is not None and token == self._files_token:
-                    self.files.collect(ready=True)
-                    self._arm_files()
+                companion = self.companions.get(token)
+                if companion is not None:
+                    companion.collect()
+                    self._arm_companion(companion)
                 continue
             revents &= association.events | _UNASKED
             if not revents or token in self.doubtful:
@@ -199,8 +216,8 @@ class Associations:
 
     def arm_all(self) -> None:
         """Arm what is active again: what the driver reported last is lost."""
-        if self.files is not None:
-            self._arm_files()
+        for companion in list(self.companions.values()):
+            self._arm_companion(companion)
         for association in list(self._by_fd.values()):
             if association.active:
                 self._arm_again(association)
@@ -226,24 +243,27 @@ class Associations:
             elif isinstance(slot, FileWatch) and self.files is not None:
                 self.files.retrieved(slot)
 
-    def watch_files(self, files: Files) -> None:
-        """Have the driver tell when there is something to collect, from now on.
+    def attend(self, fd: int, collect: Callable[[], None]) -> None:
+        """Have the driver tell when `fd` is readable, from now on, and `collect` called then.
 
         Raises what the facility has against the descriptor.
         """
-        fd = files.watcher.fileno()
         former = self._by_fd.get(fd)
-        if former is not None:  # that descriptor was closed, and the watcher got its number
+        if former is not None:  # that descriptor was closed, and its number was given to this one
             self._lose(former)
-        self.files = files
-        try:
-            self._files_token = self._token(fd)
-            self._arm_files()
-        except BaseException:
-            self._driver.disarm(fd)
-            self.files = None
-            raise
-        self.active += 1  # and so it stays: whoever looks asks the driver
+        companion = _Companion(fd, self._token(fd), collect)
+        self._arm_companion(companion)
+        # No call among these. The count stays: whoever looks asks the driver from now on.
+        self.companions[companion.token] = companion
+        self.active += 1
+
+    def neglect(self, fd: int) -> None:
+        """Undo `attend`, however far it came."""
+        self._driver.disarm(fd)
+        for companion in list(self.companions.values()):
+            if companion.fd == fd:
+                del self.companions[companion.token]
+                self.active -= 1
 
     def clear(self) -> list[object]:
         """Forget everything, the port is closing; returns the users, to be let go elsewhere."""
@@ -252,6 +272,7 @@ class Associations:
             users += self.files.clear()
         self._by_fd.clear()
         self._by_token.clear()
+        self.companions.clear()
         self.active = 0
         return users
 
@@ -307,15 +328,16 @@ class Associations:
             if always:
                 self._fire(association, always)
 
-    def _arm_files(self) -> None:
-        assert self.files is not None
-        fd = self.files.watcher.fileno()
+    def _arm_companion(self, companion: _Companion) -> None:
         try:
-            self._driver.arm(fd, POLLIN, self._files_token)
+            self._driver.arm(companion.fd, POLLIN, companion.token)
         except Renumbered:
-            self._renumbered.add(fd)
-            self._files_token = self._token(fd)
-            self._driver.arm(fd, POLLIN, self._files_token)
+            self._renumbered.add(companion.fd)
+            known = self.companions.pop(companion.token, None)
+            companion.token = self._token(companion.fd)
+            if known is not None:
+                self.companions[companion.token] = known
+            self._driver.arm(companion.fd, POLLIN, companion.token)
 
     def _lose(self, association: Association) -> None:
         """The number was closed: forget it, and remember that its old file may yet be heard of."""

@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from portcompat import available_backends, available_file_watchers, limits
+from portcompat import available_backends, available_file_watchers, available_kaio, limits
 from portcompat._host import describe_platform
-from portcompat._registry import ENVIRONMENT, default_backend
+from portcompat._registry import ENVIRONMENT, KAIO_ENVIRONMENT, KaioInfo, default_backend
 from portcompat._version import __version__
 from portcompat.cli import FAILED, UNAVAILABLE, CommandError, require
 
@@ -38,7 +38,7 @@ def portcompat() -> None:
 @portcompat.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(as_json: bool) -> None:
-    """Show the backends, what each can do here, the limits and the default."""
+    """Show the backends, file watchers and asynchronous I/O, what works here, and the limits."""
     found = _info()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -63,9 +63,27 @@ def info(as_json: bool) -> None:
         remark = ", ".join(sorted(watcher.features)) if watcher.usable else watcher.reason
         watchers.add_row(name, mark, remark)
     console.print(watchers)
+    ways = Table()
+    for heading in ("asynchronous I/O", "usable"):
+        ways.add_column(heading, no_wrap=True)
+    ways.add_column("why, or why not")
+    for name, way in available_kaio().items():
+        mark = "default" if way.default else "yes" if way.usable else "no"
+        ways.add_row(name, mark, _why(way))
+    console.print(ways)
     origin = f" ({ENVIRONMENT} is set)" if os.environ.get(ENVIRONMENT) else ""
     click.echo(f"default backend: {found['default'] or 'none'}{origin}")
     click.echo(f"limits: {limits.max_events} events a port, {limits.max_ports} ports a process")
+
+
+def _why(way: KaioInfo) -> str:
+    """Why a way to do asynchronous I/O is taken or not."""
+    if not way.usable:
+        return way.reason
+    if not way.default:
+        return "not chosen"
+    chosen = os.environ.get(KAIO_ENVIRONMENT)
+    return f"{KAIO_ENVIRONMENT} is {chosen}" if chosen else "the best that is usable"
 
 
 def _info() -> dict[str, object]:
@@ -95,6 +113,10 @@ def _info() -> dict[str, object]:
                 "default": watcher.default,
             }
             for name, watcher in available_file_watchers().items()
+        },
+        "kaio": {
+            name: {"usable": way.usable, "reason": way.reason, "default": way.default}
+            for name, way in available_kaio().items()
         },
         "default": default,
         "limits": {"max_events": limits.max_events, "max_ports": limits.max_ports},

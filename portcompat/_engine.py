@@ -1,6 +1,7 @@
 """The user-space port: a Backend over any Driver."""
 
 import errno
+from functools import partial
 from threading import RLock, Thread, get_ident
 from typing import Final
 
@@ -8,14 +9,14 @@ from portcompat._constants import (
     PORT_ALERT_INVALID,
     PORT_ALERT_UPDATE,
     PORT_SOURCE_ALERT,
-    PORT_SOURCE_USER,
 )
 from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
 from portcompat._files import Files, never_watched
 from portcompat._monitor import NEVER, Waiter
-from portcompat._turns import Turns
-from portcompat.abc import Backend, Driver, FileWatcherChoice, file_features
+from portcompat._port_io import PortIO
+from portcompat._sending import Sending
+from portcompat.abc import Driver, FileWatcherChoice, KaioChoice, file_features
 
 # Of the retrievals that need nothing of the driver every so many looks all the same: a port that
 # always has messages must not starve its descriptors.
@@ -24,7 +25,7 @@ _LOOK_EVERY: Final = 64
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
 
-class Engine(Turns, Backend):
+class Engine(Sending, PortIO):
     """A port made of a driver: the calls, as `Backend` wants them.
 
     Each call that changes something is one critical section: it marks the port busy, makes its
@@ -32,9 +33,15 @@ class Engine(Turns, Backend):
     """
 
     def __init__(
-        self, driver: Driver, max_events: int, choose_watcher: FileWatcherChoice | None = None
+        self,
+        driver: Driver,
+        max_events: int,
+        choose_watcher: FileWatcherChoice | None = None,
+        choose_kaio: KaioChoice | None = None,
     ) -> None:
         super().__init__(driver, max_events)
+        self._choose_kaio = choose_kaio
+        self._kernel_io = None
         self.clocks = driver.clocks
         self._choose_watcher = choose_watcher
         self.features = driver.features
@@ -114,9 +121,13 @@ class Engine(Turns, Backend):
         if self._choose_watcher is None:
             raise OSError(errno.ENOTSUP, "this port has no file watcher")
         files = Files(self._queue, self._choose_watcher()())
+        associations, fd = self._associations, files.watcher.fileno()
         try:
-            self._associations.watch_files(files)
+            associations.files = files
+            associations.attend(fd, partial(files.collect, ready=True))
         except BaseException:
+            associations.neglect(fd)
+            associations.files = None
             files.watcher.close()
             raise
         self._attended = True
@@ -144,87 +155,6 @@ class Engine(Turns, Backend):
             return file_features(self._choose_watcher().bits)
         except OSError:
             return frozenset()
-
-    def send(self, events: int, user: object) -> None:
-        event = _new(PortEvent, (PORT_SOURCE_USER, 0, events, user))
-        inbox = self._inbox
-        inbox.append(event)
-        if len(inbox) > self._quiet:
-            self._sent(event)
-
-    def _sent(self, event: PortEvent) -> None:
-        """Look after an event in the inbox: there is no room for it, somebody waits for it, or a
-        timer that is due comes before it."""
-        if (
-            self._timed
-            and not self._busy
-            and len(self._inbox) <= self._calm
-            and not self._expirations.is_due()
-        ):
-            return
-        lock = self._lock
-        wakes = False
-        try:
-            try:
-                lock.acquire()
-                if self._alone and not (
-                    self._called
-                    or self._busy
-                    or len(self._inbox) > self._queue.room
-                    or (self._timed and self._expirations.is_due())
-                ):
-                    self._called = wakes = True
-                    self._calm = self._queue.room
-                    self._quiet = -1 if self._timed else self._calm
-                else:
-                    wakes = self._settle_sent(event)
-                if wakes:
-                    self._wakers.append(None)
-            except BaseException:
-                if self._call_due and not wakes:
-                    self._pay()
-                self._unlock()
-                raise
-            lock.release()
-        finally:
-            if wakes:
-                # Not under the lock: whom it wakes takes that first thing, and would sleep again.
-                try:
-                    self._pay()
-                finally:
-                    self._wakers.pop()
-                    if self.closed:
-                        with lock:
-                            self._close_driver()
-
-    def _settle_sent(self, event: PortEvent) -> bool:
-        """`_sent` in the lock. Returns whether the leader is to be woken."""
-        queue = self._queue
-        if self.closed:
-            queue.retract(event)
-            self._refuse()
-        if len(self._inbox) > queue.room:
-            freed = not self._busy and self._associations.drop_closed()
-            if not (freed and len(self._inbox) <= queue.room) and queue.retract(event):
-                raise OSError(errno.EAGAIN, f"all {queue.limit} slots of the port are taken")
-        if self._busy:
-            self._again = True
-            return False
-        self._busy = True
-        try:
-            if self._timed and self._expirations.look():
-                sent = queue.retract(event)
-                self._expire()
-                if sent:
-                    self._inbox.append(event)
-            if self._unseen and self._in_driver:
-                self._call()
-            elif self._unseen:
-                self._look()
-        finally:
-            self._busy = False
-            self._catch_up(pay=False)
-        return self._call_due
 
     def alert(self, flags: int, events: int, user: object) -> None:
         if self._unseen and self._in_driver:
@@ -391,7 +321,7 @@ class Engine(Turns, Backend):
         self._unlooked = 0
         try:
             ready = self._driver.wait(0)
-            if len(ready) <= limit and self._associations.files is None:
+            if len(ready) <= limit and not self._associations.companions:
                 return self._associations.collect(ready)
             self._associations.admit(ready, self._shown is not None)
             return self._queue.take(limit)
@@ -468,6 +398,7 @@ class Engine(Turns, Backend):
             for waiter in list(self._ring):
                 self._wake(waiter)
             self._ring.clear()
+            self._close_io()
             self._close_driver()
             if self._call_due:
                 self._pay()
@@ -494,3 +425,5 @@ class Engine(Turns, Backend):
             self._driver.close()
             if self._associations.files is not None:
                 self._associations.files.watcher.close()
+            if self._kernel_io is not None:
+                self._kernel_io.kaio.abandon()

@@ -27,6 +27,8 @@ class PortEvent(NamedTuple):
     | PORT_SOURCE_TIMER | the timer's id         | how often it has    | from the timer    |
     |                   |                        | expired (R265)      |                   |
     | PORT_SOURCE_FILE  | the FileObject         | FILE_* bits (R215)  | from `associate`  |
+    | PORT_SOURCE_AIO   | the AioControlBlock    | AIOAREAD, AIOAWRITE | from the request  |
+    |                   |                        | or AIOFSYNC (R293)  |                   |
     | PORT_SOURCE_USER  | 0                      | as sent (R156)      | as sent           |
     | PORT_SOURCE_ALERT | 0                      | as set (R171)       | as set            |
     """

@@ -207,6 +207,9 @@ class Monitor:
                 files = self._associations.files
                 if files is not None and files.due and not self.closed:
                     files.collect()
+                kernel = self._associations.kernel
+                if kernel is not None and kernel.due and not self.closed:
+                    kernel.collect()
                 if queue.declined:
                     self._associations.drop_declined()
                 if not self.closed:
@@ -263,6 +266,7 @@ class Monitor:
                 or self._associations.active
                 or queue.line
                 or self._timed
+                or queue.room < 1
             )
             # Somebody may have sent before `_quiet` was lowered.
             if not (self._shown is False and queue) and (

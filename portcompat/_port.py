@@ -29,13 +29,14 @@ from portcompat._timer_ids import ids
 from portcompat.abc import Mode
 
 if TYPE_CHECKING:
+    from portcompat.aio import PortAio
     from portcompat.timers import Timer
 
 _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
 
 class Port:
-    """An event port: one queue for readiness of descriptors, messages and alerts.
+    """An event port: one queue for readiness of descriptors, timers, finished I/O and messages.
 
     Any number of threads may call any method at any time; each event goes to exactly one of them.
     A port is a context manager that closes itself.
@@ -45,7 +46,10 @@ class Port:
     how many slots the port has (R004), by default `limits.max_events`. Each descriptor and each
     file that is associated holds one, and each message that waits (R079). `file_watcher`: what
     tells of files, a name of `available_file_watchers()` or "package.module:Class"; None takes the
-    one named by PORTCOMPAT_FILE_WATCHER, or else the best that is usable here.
+    one named by PORTCOMPAT_FILE_WATCHER, or else the best that is usable here. `kaio`: what does
+    asynchronous I/O, a name of `available_kaio()` or "package.module:Class"; None takes the one
+    named by PORTCOMPAT_KAIO, or else reads what is in the page cache at once (where the system can
+    tell), and has the rest done by the best that is usable here.
 
     Raises OSError EAGAIN when the process has too many ports (R005), EMFILE when descriptors run
     out (R068), ENOTSUP when the backend cannot work here, and ValueError for a name that is none.
@@ -54,7 +58,17 @@ class Port:
     of the parent is closed. Wrong types raise TypeError.
     """
 
-    __slots__ = ("__weakref__", "_backend", "_get", "_getn", "_max_events", "_name", "_send")
+    __slots__ = (
+        "__weakref__",
+        "_aio",
+        "_backend",
+        "_get",
+        "_getn",
+        "_max_events",
+        "_name",
+        "_reads_cache",
+        "_send",
+    )
 
     def __init__(
         self,
@@ -62,15 +76,20 @@ class Port:
         *,
         max_events: SupportsIndex | None = None,
         file_watcher: str | None = None,
+        kaio: str | None = None,
     ) -> None:
         if backend is not None and not isinstance(backend, str):
             raise TypeError(f"backend must be a name, not {type(backend).__name__}")
         if file_watcher is not None and not isinstance(file_watcher, str):
             raise TypeError(f"file_watcher must be a name, not {type(file_watcher).__name__}")
+        if kaio is not None and not isinstance(kaio, str):
+            raise TypeError(f"kaio must be a name, not {type(kaio).__name__}")
         slots = limits.max_events if max_events is None else as_count(max_events, "max_events")
         self._name = _registry.default_backend() if backend is None else backend
         self._max_events = slots
-        self._backend = _registry.create(self._name, slots, file_watcher)
+        self._reads_cache = kaio is None and _registry.kaio_environment() is None
+        self._aio: PortAio | None = None
+        self._backend = _registry.create(self._name, slots, file_watcher, kaio)
         self._send = self._backend.send
         self._get = self._backend.get
         self._getn = self._backend.getn
@@ -174,6 +193,15 @@ class Port:
         `limits.max_timers` are taken.
         """
         return _maker_of_timers()(self, clock, user)
+
+    @property
+    def aio(self) -> "PortAio":
+        """Asynchronous I/O whose completions are events of this port."""
+        if self._aio is None:
+            from portcompat.aio import PortAio
+
+            self._aio = PortAio(self)
+        return self._aio
 
     # Retrieving events
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from portcompat._constants import PORT_SOURCE_ALERT, PORT_SOURCE_USER
+from portcompat._constants import PORT_SOURCE_AIO, PORT_SOURCE_ALERT, PORT_SOURCE_USER
 from portcompat._events import PortEvent
 
 
@@ -36,8 +36,9 @@ class EventQueue:
 
     `room` is how long the inbox may get. Objects take their slot off it when they are made (R079),
     so queueing their events cannot fail (R082); user events take theirs when they join the line.
-    What the inbox holds is counted by its length alone; what is in it beyond `room` is about to be
-    retracted by its senders and is not there for anybody else.
+    What the inbox holds is counted by its length alone; what is in it beyond `room` is not there
+    for anybody: messages are about to be retracted by their senders, completions of asynchronous
+    I/O wait there for room (R081).
 
     Nothing here locks, waits or asks the system, but for what `Slot.deliver` does.
     """
@@ -91,7 +92,7 @@ class EventQueue:
         if self.stale > 64 and self.stale > len(self.line) // 2:
             self._compact()
 
-    def retract(self, event: PortEvent) -> bool:
+    def retract(self, event: PortEvent | None) -> bool:
         """Take back what was just appended to the inbox; False if it is no longer there."""
         inbox = self.inbox
         for place in range(len(inbox) - 1, -1, -1):
@@ -133,7 +134,7 @@ class EventQueue:
                     slot = None
                 else:
                     del line[0]
-                    self.room += entry.source == PORT_SOURCE_USER
+                    self.room += 1
                     events.append(entry)
             if inbox and len(events) < limit:
                 self.take_sent(events, limit - len(events))
@@ -166,7 +167,7 @@ class EventQueue:
         line = self.line
         while events:
             event = events[-1]
-            if event.source == PORT_SOURCE_USER:
+            if event.source == PORT_SOURCE_USER or event.source == PORT_SOURCE_AIO:
                 del events[-1]
                 self.room -= 1
                 line.appendleft(event)

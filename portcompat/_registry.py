@@ -1,4 +1,4 @@
-"""The backends and the file watchers, best first, and how one is chosen."""
+"""The backends and their companions, best first, and how one is chosen."""
 
 import errno
 import os
@@ -7,7 +7,16 @@ from typing import Final, NamedTuple
 
 from portcompat._engine import Engine
 from portcompat._limits import limits
-from portcompat.abc import Backend, Driver, FileWatcher, FileWatcherChoice, Mode, file_features
+from portcompat.abc import (
+    Backend,
+    Driver,
+    FileWatcher,
+    FileWatcherChoice,
+    Kaio,
+    KaioChoice,
+    Mode,
+    file_features,
+)
 
 # Each is usable if one can be made. The order is that of preference.
 TABLE: Final = {
@@ -22,7 +31,13 @@ FILE_WATCHERS: Final = {
     "stat": "portcompat.backends.statpoll:StatWatcher",
 }
 
+KAIO: Final = {
+    "io_uring": "portcompat.backends.io_uring:IoUring",
+}
+WORKERS: Final = "workers"  # what there is besides, everywhere
+
 ENVIRONMENT: Final = "PORTCOMPAT_BACKEND"
+KAIO_ENVIRONMENT: Final = "PORTCOMPAT_KAIO"
 WATCHER_ENVIRONMENT: Final = "PORTCOMPAT_FILE_WATCHER"
 ENTRY_POINTS: Final = "portcompat.backends"
 
@@ -171,21 +186,105 @@ def _best_watcher() -> type[FileWatcher]:
 _usable_watchers: Final[set[str]] = set()  # names that have been made once
 
 
-def create(name: str, max_events: int, file_watcher: str | None = None) -> Backend:
-    """Make a port of the backend `name`, that watches files by `file_watcher`.
+class KaioInfo(NamedTuple):
+    """What `available_kaio` says of a way to do asynchronous I/O.
+
+    `usable`: whether it works here; if not, `reason` says why. `default`: whether `Port()` takes it
+    now. What it refuses the workers do.
+    """
+
+    usable: bool
+    reason: str
+    default: bool
+
+
+def available_kaio() -> dict[str, KaioInfo]:
+    """Every way to do asynchronous I/O that portcompat knows by name, best first."""
+    found: dict[str, KaioInfo] = {}
+    default = kaio_environment() or ""
+    for name in KAIO:
+        try:
+            load_kaio(name)().close()
+        except (ImportError, OSError, ValueError) as error:
+            found[name] = KaioInfo(False, _reason(error), False)
+        else:
+            default = default or name
+            found[name] = KaioInfo(True, "", name == default)
+    found[WORKERS] = KaioInfo(True, "", default in ("", WORKERS))
+    return found
+
+
+def kaio_environment() -> str | None:
+    """What PORTCOMPAT_KAIO names, None if nothing."""
+    name = os.environ.get(KAIO_ENVIRONMENT) or None
+    return WORKERS if name == "0" else name
+
+
+def choose_kaio(name: str | None) -> KaioChoice:
+    """What `Port(kaio=name)` takes when it needs one; None from that is the workers.
+
+    Raises as `choose_watcher` does.
+    """
+    chosen = kaio_environment() if name is None else name
+    if chosen is None:
+        return _best_kaio
+    if chosen == WORKERS:
+        return _no_kaio
+    try:
+        kind = load_kaio(chosen)
+        kind().close()
+    except (ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # that says nothing about it
+        raise OSError(errno.ENOTSUP, f"{chosen!r} is not usable here: {_reason(error)}") from error
+    return lambda: kind
+
+
+def load_kaio(name: str) -> type[Kaio]:
+    place = KAIO.get(name) or (name if ":" in name else None)
+    if place is None:
+        known = ", ".join((*KAIO, WORKERS))
+        raise ValueError(
+            f"no asynchronous I/O is called {name!r}: take {known}, or 'package.module:Class'"
+        )
+    kind = _find("asynchronous I/O", name, place)
+    if not (isinstance(kind, type) and issubclass(kind, Kaio)):
+        raise ValueError(f"asynchronous I/O {name!r} is no Kaio of portcompat.abc")
+    return kind
+
+
+def _best_kaio() -> type[Kaio] | None:
+    for name in KAIO:
+        try:
+            return load_kaio(name)
+        except ImportError:
+            pass
+    return None
+
+
+def _no_kaio() -> None:
+    return None
+
+
+def create(
+    name: str, max_events: int, file_watcher: str | None = None, kaio: str | None = None
+) -> Backend:
+    """Make a port of the backend `name`, that watches files by `file_watcher` and has asynchronous
+    I/O done by `kaio`.
 
     Raises ValueError for a name that nobody knows, OSError ENOTSUP for one that cannot work here,
     EAGAIN when the process has all the ports that `limits.max_ports` allows (R005, R068), and
     EMFILE when descriptors run out.
     """
     watcher = choose_watcher(file_watcher)
+    chosen = choose_kaio(kaio)
     if not limits.admit_port():
         raise OSError(
             errno.EAGAIN,
             f"the process has its {limits.max_ports} ports: close some, or raise limits.max_ports",
         )
     try:
-        return _make(_load(name), max_events, watcher)
+        return _make(_load(name), max_events, watcher, chosen)
     except ImportError as error:
         limits.dismiss_port()
         raise OSError(
@@ -200,10 +299,11 @@ def _make(
     kind: type[Backend] | type[Driver],
     max_events: int,
     watcher: FileWatcherChoice = _best_watcher,
+    kaio: KaioChoice = _best_kaio,
 ) -> Backend:
     if issubclass(kind, Backend):
         return kind(max_events)
-    return Engine(kind(), max_events, watcher)
+    return Engine(kind(), max_events, watcher, kaio)
 
 
 def _load(name: str) -> type[Backend] | type[Driver]:

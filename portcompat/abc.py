@@ -1,9 +1,9 @@
-"""The contracts: what a port needs of a backend, and an engine of a driver and a file watcher.
+"""The contracts: what a port needs of a backend, and an engine of a driver and its companions.
 
 There are two because two things are true. illumos *is* the event port: a `Backend` over it passes
 every call on. Everybody else has readiness: a `Driver` tells which descriptors are ready, and
-`portcompat._engine.Engine` makes a Backend of it. File events come from a `FileWatcher`, which is
-one more descriptor for the driver.
+`portcompat._engine.Engine` makes a Backend of it. File events come from a `FileWatcher`, and a
+kernel's asynchronous I/O from a `Kaio`; each is one more descriptor for the driver.
 
 All are made without arguments, and whether one is usable is settled by making it: a constructor
 that cannot work here raises OSError or ImportError, and its message is what people are shown.
@@ -13,13 +13,17 @@ import errno
 from _thread import LockType
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from portcompat import _clocks
 from portcompat._constants import FILE_NAMES
 from portcompat._events import FileObject, PortEvent
+
+if TYPE_CHECKING:
+    from portcompat._notices import PortNotice
+    from portcompat._requests import Request
 
 Mode = Literal["native", "emulated", "loopback"]
 
@@ -127,6 +131,41 @@ class Backend(ABC):
     @abstractmethod
     def send(self, events: int, user: object) -> None:
         """Queue a user event (R156-R159)."""
+
+    def post(self, notice: "PortNotice") -> None:
+        """Queue the event of a finished request, which waits for a slot if the port has none
+        (R081), and set `notice.event` to None in the same step; if it is None that was done.
+
+        OSError EBADF when the port is closed.
+        """
+        raise OSError(errno.ENOTSUP, "this backend has no asynchronous I/O")
+
+    def tell(self, event: PortEvent) -> None:
+        """Queue an event in the same way, by which a thread tells of what it has just done."""
+        raise OSError(errno.ENOTSUP, "this backend has no asynchronous I/O")
+
+    def start_io(self, request: "Request", inside: bool) -> bool:
+        """Have the kernel do a request, of which this is the `home`; False if it does not.
+
+        It is `request.owner` then, and finishes it. It need not begin before `flush_io`. `inside`:
+        called by what `reap_io` calls. Again: no effect.
+        """
+        return False
+
+    def flush_io(self) -> None:  # noqa: B027  # not all backends have any
+        """Have the kernel begin with what `start_io` has taken on."""
+
+    def cancel_io(self, request: "Request") -> bool | None:
+        """Cancel what `start_io` took on: whether that was so. None if it has it no more."""
+        return None
+
+    def reap_io(self) -> None:  # noqa: B027
+        """Finish what the kernel has done. No effect when called by what interrupts another
+        call."""
+
+    def io_fileno(self) -> int | None:
+        """A descriptor that is readable when there is something for `reap_io`, if there is one."""
+        return None
 
     @abstractmethod
     def alert(self, flags: int, events: int, user: object) -> None:
@@ -359,3 +398,65 @@ def file_features(bits: int) -> frozenset[str]:
 
 
 FileWatcherChoice = Callable[[], type[FileWatcher]]
+
+
+class Kaio(ABC):
+    """A kernel's asynchronous I/O: itself one descriptor, that a driver arms.
+
+    The engine calls it under its lock: no two calls at once. It is made when a port makes its first
+    request that somebody has to wait for. One that cannot work here raises OSError or ImportError
+    when it is made.
+
+    A *token* is the engine's name for one request, an int that is never used again. Every request
+    that was taken on is reported once. A signal handler may raise in any of these calls: what they
+    do has been done then or not, and a report may come twice.
+    """
+
+    @property
+    @abstractmethod
+    def taken(self) -> Container[int]:
+        """The tokens of what `submit` has taken on and `read` has not reported; the same object
+        always, in which is looked without a call of Python's."""
+
+    @abstractmethod
+    def submit(
+        self, token: int, op: int, fd: int, buffers: Sequence[memoryview], offset: int
+    ) -> bool:
+        """Take on a request; False if it cannot now, and will when others have been reported.
+
+        `op` is AIOAREAD, AIOAWRITE or AIOFSYNC; `offset` -1 for what has none, or for an fsync
+        whether the data alone is to be synced. The buffers are used until the report is read, and
+        kept as long. Raises OSError when the kernel does not take it at all.
+        """
+
+    @abstractmethod
+    def flush(self) -> bool:
+        """Have the kernel begin with all that was taken on; to `submit` need not. False if it does
+        not want some of that: then there is something to `read`, whatever `fileno` says."""
+
+    @abstractmethod
+    def cancel(self, token: int, wait: bool) -> None:
+        """Ask the kernel to end a request, which is then reported with ECANCELED or EINTR, or as
+        finished if it was too late. A transfer of a disk that has begun may go on. With `wait` the
+        request is one that waits for a peer or a person: then give it a moment to end. There may be
+        something to `read` then, whatever `fileno` says."""
+
+    @abstractmethod
+    def read(self, reports: deque[tuple[int, int]]) -> None:
+        """Append (token, result) of what is finished, and do not wait. A result less than 0 is the
+        negative errno."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to `read`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back descriptors and memory. Nothing is under way. Again: no effect."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """The same in a fork child, where what is under way is the parent's."""
+
+
+KaioChoice = Callable[[], "type[Kaio] | None"]

@@ -102,10 +102,19 @@ def watchers_under_test(config: pytest.Config) -> list[str]:
     return config.stash[_watchers_key]
 
 
+def kaio_under_test() -> list[str]:
+    """The ways to do asynchronous I/O that are usable here."""
+    from portcompat import available_kaio
+
+    return [name for name, info in available_kaio().items() if info.usable]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _is_ours(metafunc, "backend"):
         names = backends_under_test(metafunc.config)
         metafunc.parametrize("backend", names, indirect=True, scope="session")
+    if _is_ours(metafunc, "kaio"):
+        metafunc.parametrize("kaio", kaio_under_test(), indirect=True)
     if _is_ours(metafunc, "file_watcher"):
         names = watchers_under_test(metafunc.config)
         metafunc.parametrize("file_watcher", names, indirect=True)
@@ -148,6 +157,14 @@ def file_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     name: str = request.param
     monkeypatch.setenv("PORTCOMPAT_FILE_WATCHER", name)
     monkeypatch.setenv("PORTCOMPAT_STAT_INTERVAL", "0.002")
+    return name
+
+
+@pytest.fixture
+def kaio(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of what does the asynchronous I/O of every port that is made now, and all of it."""
+    name: str = request.param
+    monkeypatch.setenv("PORTCOMPAT_KAIO", name)
     return name
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portcompat import available_backends, available_file_watchers, limits
+from portcompat import available_backends, available_file_watchers, available_kaio, limits
 from portcompat.cli import main
 from portcompat.conformance._rules import checked_by, load_rules
 
@@ -135,11 +135,22 @@ class TestInfo:
             assert found["file_watchers"][name]["usable"] == watcher.usable
             assert found["file_watchers"][name]["features"] == sorted(watcher.features)
 
-    def test_it_shows_each_backend_and_each_file_watcher(self, ask: Ask) -> None:
+        for name, way in available_kaio().items():
+            assert found["kaio"][name] == way._asdict()
+
+    def test_it_shows_each_backend_and_what_goes_with_it(self, ask: Ask) -> None:
         said = ask("info")
         assert said.code == 0
-        for name in (*available_backends(), *available_file_watchers()):
+        for name in (*available_backends(), *available_file_watchers(), *available_kaio()):
             assert f" {name} " in said.out
+
+    def test_it_says_why_io_is_done_as_it_is(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PORTCOMPAT_KAIO", "0")
+        assert "PORTCOMPAT_KAIO is 0" in ask("info").out
+        monkeypatch.delenv("PORTCOMPAT_KAIO")
+        assert "the best that is usable" in ask("info").out
 
 
 class TestListOfRules:

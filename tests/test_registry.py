@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from portcompat import (
     _registry,
     available_backends,
     available_file_watchers,
+    available_kaio,
     limits,
 )
 from portcompat.abc import Driver
 from portcompat.backends.statpoll import StatWatcher
 from tests.scripted import ScriptedDriver
+from tests.scripted_kaio import ScriptedKaio
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -161,6 +164,60 @@ class UnusableWatcher(StatWatcher):
 class ExhaustedWatcher(StatWatcher):
     def __init__(self) -> None:
         raise OSError(errno.EMFILE, "none is left")
+
+
+class UnusableKaio(ScriptedKaio):
+    def __init__(self) -> None:
+        raise OSError(errno.EPERM, "forbidden on this machine")
+
+
+class TestKaio:
+    @pytest.fixture(autouse=True)
+    def nothing_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PORTCOMPAT_KAIO", raising=False)
+
+    @pytest.fixture
+    def forbidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        table = {"missing": "portcompat.backends.nowhere:Ring", "bad": f"{__name__}:UnusableKaio"}
+        monkeypatch.setattr(_registry, "KAIO", table)
+
+    @pytest.mark.usefixtures("forbidden")
+    def test_where_no_kernel_does_it_the_workers_do(self) -> None:
+        found = available_kaio()
+        assert [info.usable for info in found.values()] == [False, False, True]
+        assert [info.default for info in found.values()] == [False, False, True]
+        assert found["bad"].reason == "forbidden on this machine"
+        with Port() as port, tempfile.TemporaryFile() as file:
+            block = port.aio.write(file, b"written by a worker")
+            assert port.get(10).object is block
+            assert block.result() == 19
+
+    @pytest.mark.parametrize("named", ["0", "workers"])
+    def test_the_environment_turns_it_off(
+        self, named: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PORTCOMPAT_KAIO", named)
+        assert _registry.choose_kaio(None)() is None
+        assert available_kaio()["workers"].default
+
+    @pytest.mark.usefixtures("forbidden")
+    def test_one_that_is_asked_for_and_does_not_work_is_enotsup(self) -> None:
+        for name in ("missing", "bad"):
+            with pytest.raises(OSError, match="not usable here") as caught:
+                Port(kaio=name)
+            assert caught.value.errno == errno.ENOTSUP
+
+    @pytest.mark.parametrize("name", ["nonsense", f"{__name__}:TestKaio", "os:nothing"])
+    def test_what_is_none_is_a_value_error(self, name: str) -> None:
+        with pytest.raises(ValueError):
+            Port(kaio=name)
+
+    def test_what_is_no_name_is_a_type_error(self) -> None:
+        with pytest.raises(TypeError):
+            Port(kaio=1)  # type: ignore[arg-type]
+
+    def test_another_one_may_be_named(self) -> None:
+        assert _registry.choose_kaio("tests.scripted_kaio:ScriptedKaio")() is ScriptedKaio
 
 
 class TestFileWatchers:

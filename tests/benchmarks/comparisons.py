@@ -1,6 +1,6 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import descriptors, files, imports, messages, msgif, threads, timers
+from tests.benchmarks import aio, descriptors, files, imports, messages, msgif, threads, timers
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -110,6 +110,35 @@ ALL = (
         files.against_watchfiles,
         only="epoll",
         needs="watchfiles",
+    ),
+    *(
+        Comparison(
+            f"{depth} reads of 4 KiB, getn, each",
+            name,
+            target,
+            aio.against(peer, depth),
+            inner=depth,
+            only="epoll",
+            needs=needs,
+        )
+        for depth in (1, 8, 64)
+        for name, target, peer, needs in (
+            ("ThreadPoolExecutor(4), os.pread", 1 / 2, aio.thread_pool, None),
+            ("caio, linux_aio", 1.0, aio.caio_of_linux_aio, "caio"),
+            ("caio, linux_uring", 1.0, aio.caio_of_io_uring, "caio"),
+            ("os.pread", None, aio.plain, None),
+        )
+    ),
+    *(
+        Comparison(
+            f"64 reads of 4 KiB by {kaio}, getn, each",
+            "ThreadPoolExecutor(4), os.pread",
+            None,
+            aio.against(aio.thread_pool, 64, kaio),
+            inner=64,
+            only="epoll",
+        )
+        for kaio in ("io_uring", "workers")
     ),
     Comparison("import portcompat", "import asyncio", 1 / 2, imports.against_asyncio, only=""),
     Comparison(
