@@ -1,5 +1,7 @@
 """The Solaris/illumos event port on every OS."""
 
+from typing import TYPE_CHECKING
+
 from portcompat._constants import (
     EBADFD,
     ETIME,
@@ -40,6 +42,7 @@ from portcompat._constants import (
     SIGEV_SIGNAL,
     SIGEV_THREAD,
     UNMOUNTED,
+    Trigger,
 )
 from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._functions import (
@@ -61,6 +64,9 @@ from portcompat._registry import (
     available_backends,
     available_file_watchers,
 )
+
+if TYPE_CHECKING:
+    from portcompat.eventloop import new_event_loop
 
 __all__ = [
     "EBADFD",
@@ -108,9 +114,11 @@ __all__ = [
     "Port",
     "PortEvent",
     "PortTimeout",
+    "Trigger",
     "available_backends",
     "available_file_watchers",
     "limits",
+    "new_event_loop",
     "port_alert",
     "port_associate",
     "port_close",
@@ -122,3 +130,11 @@ __all__ = [
     "port_sendn",
     "sendn",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "new_event_loop":  # whoever wants it has asyncio; nobody else pays for that
+        from portcompat.eventloop import new_event_loop
+
+        return new_event_loop
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

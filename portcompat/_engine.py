@@ -9,6 +9,7 @@ from portcompat._constants import (
     PORT_ALERT_UPDATE,
     PORT_SOURCE_ALERT,
     PORT_SOURCE_USER,
+    Trigger,
 )
 from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
@@ -46,7 +47,11 @@ class Engine(Turns, Backend):
 
     # Producing events
 
-    def associate(self, fd: int, events: int, user: object) -> None:
+    def associate(
+        self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
+    ) -> None:
+        if trigger:
+            raise OSError(errno.ENOTSUP, "triggers are still to come")
         if self._unseen and self._in_driver and self._inbox:
             self._call_leader()  # to queue what comes before that in the inbox, and this after it
         lock = self._lock

@@ -17,10 +17,13 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from portcompat import _clocks
-from portcompat._constants import FILE_NAMES
+from portcompat._constants import FILE_NAMES, Trigger
 from portcompat._events import FileObject, PortEvent
 
 Mode = Literal["native", "emulated", "loopback"]
+
+POLLER_FULL: Final = 1023
+"""At so many reports of a `Driver.poller` there may be more."""
 
 _LONGEST: Final = 86400.0  # seconds that a lock is asked to wait at once
 
@@ -93,8 +96,12 @@ class Backend(ABC):
         """Raise OSError EBADF if the port is closed."""
 
     @abstractmethod
-    def associate(self, fd: int, events: int, user: object) -> None:
-        """Watch `fd` once for `events`; replaces what was asked before (R095-R107)."""
+    def associate(
+        self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
+    ) -> None:
+        """Watch `fd` for `events`, once or as `trigger` says; replaces what was asked before
+        (R095-R107, X001-X003). OSError ENOTSUP for a trigger that is not to be had here: LEVEL
+        without the feature "level", EDGE without "edge"."""
 
     @abstractmethod
     def dissociate(self, fd: int) -> None:
@@ -190,12 +197,17 @@ class Driver(ABC):
     """The clocks that it can wait on, by the host's ids. CLOCK_MONOTONIC is one of them."""
 
     @abstractmethod
-    def arm(self, fd: int, events: int, token: int) -> int:
-        """Watch `fd` once for the poll bits `events`, and for POLLHUP and POLLERR.
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
+        """Watch `fd` for the poll bits `events`, and for POLLHUP and POLLERR.
 
         Replaces what was armed for `fd` before, and takes effect on a `wait` in progress. Bits
         that the facility does not know are ignored. Returns 0; or, for a file that is always
         ready (R109), the bits of `events` that always hold, and then watches nothing.
+
+        A `trigger` other than ONESHOT is given only if the driver has the feature "level" or
+        "edge". With it a report does not disarm. LEVEL is reported by each `wait` while one of
+        the bits holds, EDGE by one `wait` each time that something has happened to a descriptor
+        of which a bit holds, what held when it was armed being the first such time.
 
         Raises OSError EBADF when `fd` is not open, and `Renumbered` when `fd` has come to mean
         another open file since it was last armed: nothing is armed then, and the engine arms it
@@ -217,12 +229,18 @@ class Driver(ABC):
     @abstractmethod
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """The (token, revents) of what is ready, in the order in which it became so if the
-        kernel tells. What is returned is thereby disarmed.
+        kernel tells. What is returned is thereby disarmed, if it was armed as ONESHOT.
 
         Waits up to `timeout` seconds, for ever with None, and not at all with 0. May return
         nothing early, may return a token that means nothing any more; never returns late events
         for want of looking. Signal handlers run meanwhile; what they raise comes out of here.
         """
+
+    def poller(self) -> Callable[[float | None], list[tuple[int, int]]]:
+        """What a selector, which arms nothing but LEVEL, calls in place of `wait`: the same, but
+        that it does not end before its time for a clock's sake, or because something was armed or
+        disarmed meanwhile. Of many it may return only the first `POLLER_FULL`."""
+        return self.wait
 
     def now(self, clock: int, /) -> int:
         """What `clock` shows, in nanoseconds; also after `close`. The engine knows no other time,

@@ -4,6 +4,7 @@ import errno
 import time
 from threading import Condition
 
+from portcompat._constants import Trigger
 from portcompat.abc import Driver, Renumbered
 
 
@@ -67,7 +68,7 @@ class ScriptedDriver(Driver):
 
     # The driver
 
-    def arm(self, fd: int, events: int, token: int) -> int:
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
         self.calls.append(("arm", fd, events, token))
         if fd in self._gone:
             raise OSError(errno.EBADF, "gone")

@@ -30,8 +30,8 @@ PUBLIC = """
     PORT_ALERT_INVALID PORT_ALERT_SET PORT_ALERT_UPDATE PORT_MAX_LIST
     PORT_SOURCE_AIO PORT_SOURCE_ALERT PORT_SOURCE_FD PORT_SOURCE_FILE PORT_SOURCE_MQ
     PORT_SOURCE_TIMER PORT_SOURCE_USER SIGEV_NONE SIGEV_PORT SIGEV_SIGNAL SIGEV_THREAD
-    BackendInfo FileObject FileWatcherInfo Port PortEvent PortTimeout available_backends
-    available_file_watchers limits sendn
+    BackendInfo FileObject FileWatcherInfo Port PortEvent PortTimeout Trigger available_backends
+    available_file_watchers limits new_event_loop sendn
     port_alert port_associate port_close port_create port_dissociate port_get port_getn port_send
     port_sendn
     """

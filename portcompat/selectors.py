@@ -1,0 +1,432 @@
+"""The standard library's selectors, over a port: one import to change."""
+
+import errno
+import selectors as _standard
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey, SelectSelector
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from portcompat import _registry
+from portcompat._constants import POLLIN, POLLOUT, Trigger
+from portcompat._events import PortEvent
+from portcompat._port import Port
+from portcompat.abc import POLLER_FULL, Renumbered
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+__all__ = [
+    "EVENT_READ",
+    "EVENT_WRITE",
+    "BaseSelector",
+    "DefaultSelector",
+    "PortSelector",
+    "SelectSelector",
+    "SelectorKey",
+    "install",
+    "uninstall",
+]
+
+# Of the standard module's other selectors each system has some.
+if hasattr(_standard, "PollSelector"):
+    from selectors import PollSelector as PollSelector
+
+    __all__ += ["PollSelector"]
+if hasattr(_standard, "EpollSelector"):
+    from selectors import EpollSelector as EpollSelector
+
+    __all__ += ["EpollSelector"]
+for _name in ("DevpollSelector", "KqueueSelector"):
+    if hasattr(_standard, _name):
+        globals()[_name] = getattr(_standard, _name)
+        __all__ += [_name]
+
+_BITS: Final = (0, POLLIN, POLLOUT, POLLIN | POLLOUT)  # of EVENT_READ and EVENT_WRITE
+_ALL: Final = EVENT_READ | EVENT_WRITE
+_LEVEL: Final = Trigger.LEVEL
+
+_new: Final = tuple.__new__  # a third of the time of SelectorKey(...), which is a Python function
+
+Result = tuple[SelectorKey, int]
+Report = tuple[int, int]
+
+
+class PortSelector(BaseSelector):
+    """A selector as the standard ones are, that waits for a port too.
+
+    ::
+
+        import portcompat.selectors as selectors   # and the rest of the program stays as it is
+
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_READ, data)
+            timer = selector.port.timer()
+            timer.set(after=1.5)
+            for key, events in selector.select():
+                ...
+            for event in selector.events():        # of the timer; messages, files, alerts
+                ...
+
+    `backend` is what `Port` takes. `port` is a port to wait for from the start: its backend is
+    taken then, and `close` leaves it open. Without, one is made when `port` is first asked for.
+
+    Regular files and directories can be registered, and are always ready. `register`, `modify`,
+    `unregister` and `wakeup` may be called by any thread, and take effect on a `select` that is
+    already waiting. A descriptor that is closed without `unregister` keeps its key and is not
+    reported, unless a dup of it is open and the kernel goes on telling of that, as with the
+    standard EpollSelector.
+
+    **How.** What is registered is armed LEVEL in a driver of the selector's own, so `select` is
+    one call of that driver and no lock. The reports that come back, (fd, bits), are keys of a table
+    of the results that they mean; a report that is not in the table is made into one, under the
+    lock, and stays there until its descriptor is modified or unregistered. The port is one more
+    descriptor of the driver, so nothing of what a port owes changes. The lock keeps the keys, the
+    driver and the table in step; it is re-entrant because a signal handler may register, too.
+
+    Raises what `Port` raises; ValueError when both `port` and `backend` are given.
+    """
+
+    def __init__(self, *, port: Port | None = None, backend: str | None = None) -> None:
+        self._closed = True  # until it is made
+        if port is not None and not isinstance(port, Port):
+            raise TypeError(f"port must be a Port, not {type(port).__name__}")
+        if backend is not None and not isinstance(backend, str):
+            raise TypeError(f"backend must be a name, not {type(backend).__name__}")
+        if port is not None and backend is not None:
+            raise ValueError("give a port or a backend, not both: a port has its backend")
+        self._name = port.backend if port is not None else backend or _registry.default_backend()
+        self._lock = RLock()
+        self._keys: dict[int, SelectorKey] = {}
+        self._map: _Keys | None = _Keys(self._keys)
+        self._results: dict[Report, Result] = {}
+        self._result = self._results.__getitem__
+        self._reported: dict[int, list[Report]] = {}  # fd -> its places in the table
+        self._files: dict[int, int] = {}  # always ready: fd -> bits
+        self._port: Port | None = None
+        self._owned = False  # whether the port was made here
+        self._shown = -1  # the port's descriptor
+        self._driver = _registry.create_driver(self._name)
+        self._closed = False
+        self._poller = self._poll = self._driver.poller()
+        if port is not None:
+            try:
+                self._watch(port)
+            except BaseException:
+                self.close()
+                raise
+
+    # As the standard library has it
+
+    def register(self, fileobj: "FileDescriptorLike", events: int, data: Any = None) -> SelectorKey:
+        """Wait for `fileobj`, a descriptor or what has a fileno(), to be ready for `events`:
+        EVENT_READ, EVENT_WRITE or both. Returns its key, which carries `data`.
+
+        Raises ValueError for other events and for what has no descriptor, KeyError when it is
+        registered, OSError when it is closed or the facility does not take it.
+        """
+        if not events or events & ~_ALL:
+            raise ValueError(f"Invalid events: {events!r}: take EVENT_READ, EVENT_WRITE or both")
+        fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
+        key: SelectorKey = _new(SelectorKey, (fileobj, fd, events, data))
+        with self._lock:
+            if fd in self._keys:
+                raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
+            if fd == self._shown:
+                self._unwatch(fileobj)
+            self._keys[fd] = key
+            try:
+                if always := self._driver.arm(fd, _BITS[events], fd, _LEVEL):
+                    self._add_file(fd, always)
+            except Renumbered:  # closed, unregistered and back: that is for `modify` to tell
+                self._driver.arm(fd, _BITS[events], fd, _LEVEL)
+            except BaseException:
+                self._forget(fd)
+                raise
+        return key
+
+    def unregister(self, fileobj: "FileDescriptorLike") -> SelectorKey:
+        """Wait for `fileobj` no longer, which may have been closed. Returns its key.
+
+        Raises KeyError when it is not registered, ValueError for what has no descriptor.
+        """
+        with self._lock:
+            fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
+            key = self._keys.get(fd)
+            if key is None:
+                raise KeyError(f"{fileobj!r} is not registered")
+            self._forget(fd)
+        return key
+
+    def modify(self, fileobj: "FileDescriptorLike", events: int, data: Any = None) -> SelectorKey:
+        """Change the events or the data of `fileobj`. Returns its new key.
+
+        Raises KeyError when it is not registered, and what `register` raises. After an OSError, for
+        a descriptor that was closed, it is not registered any more.
+        """
+        with self._lock:
+            fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
+            key = self._keys.get(fd)
+            if key is None:
+                raise KeyError(f"{fileobj!r} is not registered")
+            if events == key.events and data == key.data:
+                return key
+            if events != key.events:
+                if not events or events & ~_ALL:
+                    raise ValueError(
+                        f"Invalid events: {events!r}: take EVENT_READ, EVENT_WRITE or both"
+                    )
+                try:
+                    always = self._driver.arm(fd, _BITS[events], fd, _LEVEL)
+                except Renumbered:
+                    self._forget(fd)
+                    raise FileNotFoundError(
+                        errno.ENOENT,
+                        f"descriptor {fd} was closed, and means another file: register it",
+                    ) from None
+                except BaseException:
+                    self._forget(fd)
+                    raise
+                if always:
+                    self._files[fd] = always
+            key = _new(SelectorKey, (key.fileobj, fd, events, data))
+            self._keys[fd] = key
+            self._drop_results(fd)
+        return key
+
+    def select(self, timeout: float | None = None) -> list[Result]:
+        """Wait until something that is registered is ready, and return the (key, events) of all
+        that is.
+
+        Waits up to `timeout` seconds, rounded up; for ever with None, and not at all with 0 or
+        less. Returns [] when time is up; also on `wakeup`, and as long as `events` has something.
+        Signal handlers run and the wait goes on, unless the handler raises. Raises ValueError on
+        a closed selector and for NaN, OverflowError for infinity and other times that are too long.
+        """
+        if timeout is not None and timeout <= 0:
+            timeout = 0
+        try:
+            ready = self._poll(timeout)
+        except InterruptedError:
+            return []
+        if len(ready) >= POLLER_FULL:
+            ready = list((dict(ready) | dict(self._driver.wait(0))).items())
+        try:
+            return list(map(self._result, ready))
+        except KeyError:
+            return self._make_results(ready)
+
+    def close(self) -> None:
+        """Give back all descriptors, and close the port if it was made here. A `select` that is
+        waiting in another thread ends. Again: no effect."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._poll = self._refuse
+            self._map = None
+            self._keys.clear()
+            self._results.clear()
+            self._reported.clear()
+            self._files.clear()
+            self._driver.wake()
+            self._driver.close()
+            if self._port is not None and self._owned:
+                self._port.close()
+
+    def get_map(self) -> Mapping["FileDescriptorLike", SelectorKey]:
+        """The keys by file object or descriptor; None when the selector is closed."""
+        return self._map  # type: ignore[return-value]  # as the standard library does
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `select` would not wait.
+
+        Raises OSError ENOTSUP where the facility has none.
+        """
+        with self._lock:
+            self._require_open()
+            if "passive-fileno" not in self._driver.features:
+                raise OSError(
+                    errno.ENOTSUP,
+                    f"a selector over {self._name!r} has no descriptor: take a backend with the "
+                    "feature 'passive-fileno'",
+                )
+            return self._driver.fileno()
+
+    # What the standard ones do not have
+
+    @property
+    def port(self) -> Port:
+        """The port that `select` waits for too, made at first.
+
+        Its events are not among what `select` returns. They wait in the port for `events`, or for
+        whoever else retrieves from it, and as long as there is one `select` does not wait.
+        """
+        if self._port is None:
+            with self._lock:
+                self._require_open()
+                if self._port is None:
+                    port = Port(self._name)
+                    try:
+                        self._owned = True
+                        self._watch(port)
+                    except BaseException:
+                        port.close()
+                        raise
+        assert self._port is not None
+        return self._port
+
+    def events(self) -> list[PortEvent]:
+        """Take all events that are queued in the port; [] if none is. Does not wait."""
+        self._require_open()
+        port = self._port
+        return [] if port is None else port.getn(port.max_events, 1, 0)
+
+    def wakeup(self) -> None:
+        """End the `select` that is waiting, or the next one. Calls coalesce.
+
+        May be called by any thread and any signal handler. On a closed selector: no effect.
+        """
+        with self._lock:
+            if not self._closed:
+                self._driver.wake()
+
+    # In the lock
+
+    def _watch(self, port: Port) -> None:
+        shown = port.fileno()
+        self._driver.arm(shown, POLLIN, shown, _LEVEL)
+        self._shown = shown
+        self._port = port
+
+    def _unwatch(self, fileobj: object) -> None:
+        """Somebody registers the number of the port's descriptor."""
+        assert self._port is not None
+        if not self._port.closed:
+            raise ValueError(f"{fileobj!r} is the selector's own port, which it waits for anyway")
+        self._driver.disarm(self._shown)
+        self._shown = -1
+
+    def _add_file(self, fd: int, bits: int) -> None:
+        self._files[fd] = bits
+        self._poll = self._poll_files
+        self._driver.wake()  # whoever is waiting has none, and is to look
+
+    def _forget(self, fd: int) -> None:
+        # Out of the keys first: what is still reported then finds no key, and is disarmed.
+        self._keys.pop(fd, None)
+        if self._reported:
+            self._drop_results(fd)
+        if self._files and self._files.pop(fd, None) is not None and not self._files:
+            self._poll = self._poller
+        self._driver.disarm(fd)
+
+    def _drop_results(self, fd: int) -> None:
+        for report in self._reported.pop(fd, ()):
+            self._results.pop(report, None)
+
+    def _make_results(self, ready: list[Report]) -> list[Result]:
+        """What the reports mean, some of which are not in the table."""
+        made: list[Result] = []
+        with self._lock:
+            if self._files:
+                ready = list((dict(ready) | self._files).items())
+            for report in ready:
+                result = self._results.get(report)
+                if result is None:
+                    fd, bits = report
+                    key = self._keys.get(fd)
+                    if key is None:
+                        # The driver's own, the port's, or of what was just unregistered.
+                        if fd != self._shown:
+                            self._driver.disarm(fd)
+                        continue
+                    events = EVENT_WRITE if bits & ~POLLIN else 0
+                    if bits & ~POLLOUT:
+                        events |= EVENT_READ
+                    result = (key, events & key.events)
+                    self._reported.setdefault(fd, []).append(report)
+                    self._results[report] = result
+                made.append(result)
+        return made
+
+    # Otherwise
+
+    def _poll_files(self, timeout: float | None) -> list[Report]:
+        """`_poll` while something is always ready."""
+        ready = self._poller(0)
+        return ready + [
+            (fd, bits) for fd, bits in list(self._files.items()) if self._driver.current(fd)
+        ]
+
+    def _lookup(self, fileobj: "FileDescriptorLike") -> int:
+        return _lookup(self._keys, fileobj)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            self._refuse(None)
+
+    def _refuse(self, timeout: float | None) -> NoReturn:
+        raise ValueError("the selector is closed")
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not (is_finalizing() or self._closed):
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<PortSelector {self._name}{' closed' if self._closed else ''}>"
+
+
+class _Keys(Mapping["FileDescriptorLike", SelectorKey]):
+    """What `get_map` returns: the keys by file object or descriptor, as they are now."""
+
+    def __init__(self, keys: dict[int, SelectorKey]) -> None:
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __getitem__(self, fileobj: "FileDescriptorLike") -> SelectorKey:
+        try:
+            return self._keys[_lookup(self._keys, fileobj)]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+
+def _lookup(keys: dict[int, SelectorKey], fileobj: "FileDescriptorLike") -> int:
+    """The descriptor of `fileobj`, or, if it is closed, the one that it is registered with."""
+    try:
+        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+    except (AttributeError, TypeError, ValueError):
+        fd = None
+    if fd is not None and fd >= 0:
+        return fd
+    for key in list(keys.values()):
+        if key.fileobj is fileobj:
+            return key.fd
+    if fd is None:
+        raise ValueError(f"Invalid file object: {fileobj!r}")
+    raise ValueError(f"Invalid file descriptor: {fd}")
+
+
+DefaultSelector = PortSelector
+
+_replaced: Final = _standard.DefaultSelector
+
+
+def install() -> None:
+    """Put `PortSelector` in the place of the standard module's DefaultSelector, for the process.
+
+    Whoever makes a `selectors.DefaultSelector()` from now on, asyncio's event loops among them,
+    gets one. A module that has imported the name before keeps what it has. Again: no effect.
+    """
+    _standard.DefaultSelector = PortSelector  # type: ignore[misc,assignment]
+
+
+def uninstall() -> None:
+    """Take `install` back; selectors that were made stay what they are. Again: no effect."""
+    _standard.DefaultSelector = _replaced  # type: ignore[misc]
