@@ -92,8 +92,14 @@ class EpollDriver(Driver):
                     epoll_ctl(self._number, MOD, fd, mask, token)
                 else:
                     self._epoll.modify(fd, mask)
-            else:
+            elif token != fd or self._files:
                 self._register(fd, mask, token)
+            else:
+                self._epoll.register(fd, mask)
+                self._known.add(fd)
+        except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
+            epoll_ctl(self._number, MOD, fd, mask, token)
+            self._known.add(fd)
         except PermissionError:  # a regular file or a directory
             here = identity(fd)
             if fd in self._known or self._files.setdefault(fd, here) != here:
@@ -114,6 +120,7 @@ class EpollDriver(Driver):
         return 0
 
     def _register(self, fd: int, mask: int, token: int) -> None:
+        """A new number, when that takes more than the usual call."""
         was_file = self._files.pop(fd, None)
         try:
             if token == fd:
@@ -121,7 +128,7 @@ class EpollDriver(Driver):
             else:
                 self._tagged[fd] = identity(fd)
                 epoll_ctl(self._number, ADD, fd, mask, token)
-        except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
+        except FileExistsError:
             epoll_ctl(self._number, MOD, fd, mask, token)
         except PermissionError:
             if was_file is not None:
@@ -133,8 +140,9 @@ class EpollDriver(Driver):
             raise Renumbered
 
     def disarm(self, fd: int) -> None:
-        self._files.pop(fd, None)
-        self._tagged.pop(fd, None)
+        if self._files or self._tagged:
+            self._files.pop(fd, None)
+            self._tagged.pop(fd, None)
         if fd in self._known:
             self._known.discard(fd)
             try:

@@ -84,6 +84,7 @@ class PortSelector(BaseSelector):
     lock, and stays there until its descriptor is modified or unregistered. The port is one more
     descriptor of the driver, so nothing of what a port owes changes. The lock keeps the keys, the
     driver and the table in step; it is re-entrant because a signal handler may register, too.
+    `register` and `unregister` take it by `acquire` and `release`, as the calls of a port do.
 
     Raises what `Port` raises; ValueError when both `port` and `backend` are given.
     """
@@ -99,7 +100,7 @@ class PortSelector(BaseSelector):
         self._name = port.backend if port is not None else backend or _registry.default_backend()
         self._lock = RLock()
         self._keys: dict[int, SelectorKey] = {}
-        self._map: _Keys | None = _Keys(self._keys)
+        self._map: _Keys | None = _Keys(self._keys, self._lookup)
         self._results: dict[Report, Result] = {}
         self._result = self._results.__getitem__
         self._reported: dict[int, list[Report]] = {}  # fd -> its places in the table
@@ -130,20 +131,26 @@ class PortSelector(BaseSelector):
             raise ValueError(f"Invalid events: {events!r}: take EVENT_READ, EVENT_WRITE or both")
         fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
         key: SelectorKey = _new(SelectorKey, (fileobj, fd, events, data))
-        with self._lock:
+        lock = self._lock
+        try:
+            lock.acquire()
             if fd in self._keys:
                 raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
             if fd == self._shown:
                 self._unwatch(fileobj)
+            if fd in self._reported:  # a handler had raised in `unregister`
+                self._drop_results(fd)
             self._keys[fd] = key
             try:
                 if always := self._driver.arm(fd, _BITS[events], fd, _LEVEL):
                     self._add_file(fd, always)
-            except Renumbered:  # closed, unregistered and back: that is for `modify` to tell
-                self._driver.arm(fd, _BITS[events], fd, _LEVEL)
             except BaseException:
                 self._forget(fd)
                 raise
+        except BaseException:
+            self._unlock()
+            raise
+        lock.release()
         return key
 
     def unregister(self, fileobj: "FileDescriptorLike") -> SelectorKey:
@@ -151,12 +158,23 @@ class PortSelector(BaseSelector):
 
         Raises KeyError when it is not registered, ValueError for what has no descriptor.
         """
-        with self._lock:
+        lock = self._lock
+        try:
+            lock.acquire()
             fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
             key = self._keys.get(fd)
             if key is None:
                 raise KeyError(f"{fileobj!r} is not registered")
-            self._forget(fd)
+            del self._keys[fd]  # and so on, as `_forget` does
+            if fd in self._reported:
+                self._drop_results(fd)
+            if self._files:
+                self._drop_file(fd)
+            self._driver.disarm(fd)
+        except BaseException:
+            self._unlock()
+            raise
+        lock.release()
         return key
 
     def modify(self, fileobj: "FileDescriptorLike", events: int, data: Any = None) -> SelectorKey:
@@ -166,7 +184,7 @@ class PortSelector(BaseSelector):
         a descriptor that was closed, it is not registered any more.
         """
         with self._lock:
-            fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._lookup(fileobj)
+            fd = self._lookup(fileobj)
             key = self._keys.get(fd)
             if key is None:
                 raise KeyError(f"{fileobj!r} is not registered")
@@ -206,16 +224,18 @@ class PortSelector(BaseSelector):
         """
         if timeout is not None and timeout <= 0:
             timeout = 0
+        ready: list[Report] = []
         try:
             ready = self._poll(timeout)
-        except InterruptedError:
-            return []
-        if len(ready) >= POLLER_FULL:
-            ready = list((dict(ready) | dict(self._driver.wait(0))).items())
-        try:
-            return list(map(self._result, ready))
+            if len(ready) > 1:
+                if len(ready) >= POLLER_FULL:
+                    ready = list((dict(ready) | dict(self._driver.wait(0))).items())
+                return list(map(self._result, ready))
+            return [self._results[ready[0]]] if ready else []
         except KeyError:
             return self._make_results(ready)
+        except InterruptedError:
+            return []
 
     def close(self) -> None:
         """Give back all descriptors, and close the port if it was made here. A `select` that is
@@ -292,6 +312,11 @@ class PortSelector(BaseSelector):
             if not self._closed:
                 self._driver.wake()
 
+    def _unlock(self) -> None:
+        """Release the lock on the way of an exception, which may have come instead of the lock."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock.release()
+
     # In the lock
 
     def _watch(self, port: Port) -> None:
@@ -316,15 +341,18 @@ class PortSelector(BaseSelector):
     def _forget(self, fd: int) -> None:
         # Out of the keys first: what is still reported then finds no key, and is disarmed.
         self._keys.pop(fd, None)
-        if self._reported:
-            self._drop_results(fd)
-        if self._files and self._files.pop(fd, None) is not None and not self._files:
-            self._poll = self._poller
+        self._drop_results(fd)
+        self._drop_file(fd)
         self._driver.disarm(fd)
 
     def _drop_results(self, fd: int) -> None:
-        for report in self._reported.pop(fd, ()):
+        for report in self._reported.get(fd, ()):
             self._results.pop(report, None)
+        self._reported.pop(fd, None)
+
+    def _drop_file(self, fd: int) -> None:
+        if self._files.pop(fd, None) is not None and not self._files:
+            self._poll = self._poller
 
     def _make_results(self, ready: list[Report]) -> list[Result]:
         """What the reports mean, some of which are not in the table."""
@@ -361,7 +389,20 @@ class PortSelector(BaseSelector):
         ]
 
     def _lookup(self, fileobj: "FileDescriptorLike") -> int:
-        return _lookup(self._keys, fileobj)
+        """The descriptor of `fileobj`, or, if it is closed, the one that it is registered with."""
+        try:
+            fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+            if fd.__class__ is not int:
+                fd = int(fd)
+            if fd >= 0:
+                return fd
+            wrong = "file descriptor"
+        except (AttributeError, TypeError, ValueError):
+            wrong = "file object"
+        for key in list(self._keys.values()):
+            if key.fileobj is fileobj:
+                return key.fd
+        raise ValueError(f"Invalid {wrong}: {fileobj!r}")
 
     def _require_open(self) -> None:
         if self._closed:
@@ -381,8 +422,13 @@ class PortSelector(BaseSelector):
 class _Keys(Mapping["FileDescriptorLike", SelectorKey]):
     """What `get_map` returns: the keys by file object or descriptor, as they are now."""
 
-    def __init__(self, keys: dict[int, SelectorKey]) -> None:
+    def __init__(
+        self,
+        keys: dict[int, SelectorKey],
+        lookup: "Callable[[FileDescriptorLike], int]",
+    ) -> None:
         self._keys = keys
+        self._lookup = lookup
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -392,25 +438,9 @@ class _Keys(Mapping["FileDescriptorLike", SelectorKey]):
 
     def __getitem__(self, fileobj: "FileDescriptorLike") -> SelectorKey:
         try:
-            return self._keys[_lookup(self._keys, fileobj)]
+            return self._keys[self._lookup(fileobj)]
         except KeyError:
             raise KeyError(f"{fileobj!r} is not registered") from None
-
-
-def _lookup(keys: dict[int, SelectorKey], fileobj: "FileDescriptorLike") -> int:
-    """The descriptor of `fileobj`, or, if it is closed, the one that it is registered with."""
-    try:
-        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
-    except (AttributeError, TypeError, ValueError):
-        fd = None
-    if fd is not None and fd >= 0:
-        return fd
-    for key in list(keys.values()):
-        if key.fileobj is fileobj:
-            return key.fd
-    if fd is None:
-        raise ValueError(f"Invalid file object: {fileobj!r}")
-    raise ValueError(f"Invalid file descriptor: {fd}")
 
 
 DefaultSelector = PortSelector
