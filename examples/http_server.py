@@ -54,7 +54,8 @@ from static_files import (
 
 from portcompat import POLLIN, POLLOUT, PORT_SOURCE_ALERT, PORT_SOURCE_USER, Port, PortEvent
 
-CHUNK = 64 * 1024  # what is read, from a client or a file, in one piece
+CHUNK = 64 * 1024  # what is read from a client at once
+PIECE = 256 * 1024  # and from a file
 LINGER = 2.0  # seconds that a client has to take the end of an answer
 
 
@@ -274,7 +275,7 @@ class Connection:
             assert self.document is not None
             assert self.document.file is not None
             self.allow(self.server.patience, self.close)
-            count = min(CHUNK, self.stop - self.position)
+            count = min(PIECE, self.stop - self.position)
             self.ask(partial(read_piece, self.document.file, count, self.position), self.piece)
             return
         self.finish()

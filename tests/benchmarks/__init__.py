@@ -15,3 +15,13 @@ CHECKOUT = Path(__file__).parents[2]
 def find_drivers() -> None:
     """Let a bare checkout find the drivers, as its conftest.py does for the tests."""
     portcompat.__path__.append(str(CHECKOUT))
+
+
+def use_all_descriptors() -> None:
+    """As many as the system lets this process have: a thousand connections need some."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
