@@ -295,6 +295,12 @@ class SimulatedDriver(Driver):
             return self._files.current(fd)
         return descriptor.life != 0 and self._lives.get(fd) == descriptor.life
 
+    def condition(self, fd: int, events: int) -> int:
+        descriptor = self._simulation._descriptor(fd)
+        if descriptor is None:
+            return self._files.condition(fd, events)
+        return descriptor.bits & (events | POLLERR | POLLHUP)
+
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         ready = self._look(0)
         if not (ready or self._is_over() or timeout == 0):

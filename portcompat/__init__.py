@@ -1,7 +1,5 @@
 """The Solaris/illumos event port on every OS."""
 
-from typing import TYPE_CHECKING
-
 from portcompat._constants import (
     EBADFD,
     ETIME,
@@ -57,6 +55,7 @@ from portcompat._functions import (
     port_sendn,
 )
 from portcompat._limits import limits
+from portcompat._loops import new_event_loop
 from portcompat._port import Port, sendn
 from portcompat._registry import (
     BackendInfo,
@@ -64,9 +63,6 @@ from portcompat._registry import (
     available_backends,
     available_file_watchers,
 )
-
-if TYPE_CHECKING:
-    from portcompat.eventloop import new_event_loop
 
 __all__ = [
     "EBADFD",
@@ -130,11 +126,3 @@ __all__ = [
     "port_sendn",
     "sendn",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name == "new_event_loop":  # whoever wants it has asyncio; nobody else pays for that
-        from portcompat.eventloop import new_event_loop
-
-        return new_event_loop
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,7 +38,7 @@ class Engine(Turns, Backend):
         super().__init__(driver, max_events)
         self.clocks = driver.clocks
         self._choose_watcher = choose_watcher
-        self.features = driver.features
+        self.features = driver.features | {"level"}
         self.mode = driver.mode
 
     def require_open(self) -> None:
@@ -50,8 +50,6 @@ class Engine(Turns, Backend):
     def associate(
         self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
     ) -> None:
-        if trigger:
-            raise OSError(errno.ENOTSUP, "triggers are still to come")
         if self._unseen and self._in_driver and self._inbox:
             self._call_leader()  # to queue what comes before that in the inbox, and this after it
         lock = self._lock
@@ -64,7 +62,9 @@ class Engine(Turns, Backend):
             try:
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()
-                replaced = self._associations.associate(fd, events, user, not self._in_driver)
+                replaced = self._associations.associate(
+                    fd, events, user, trigger, not self._in_driver
+                )
                 self._unseen = True
             finally:
                 self._busy = False
@@ -339,7 +339,7 @@ class Engine(Turns, Backend):
                                 self._go_in()
                 finally:
                     self._busy = False
-                    if not alone or self._again:
+                    if not alone or self._again or self._queue.declined:
                         self._catch_up()
             except BaseException:
                 self._unlock()
@@ -368,6 +368,7 @@ class Engine(Turns, Backend):
                 or self._unlooked >= _LOOK_EVERY
                 or len(queue) < want
                 or self._associations.files  # an exception takes back what is queued (R230)
+                or self._associations.levels  # each retrieval tells of them (X001)
             ):
                 self._look()
                 looked = True

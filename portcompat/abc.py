@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from portcompat import _clocks
+from portcompat._condition import condition
 from portcompat._constants import FILE_NAMES, Trigger
 from portcompat._events import FileObject, PortEvent
 
@@ -100,8 +101,8 @@ class Backend(ABC):
         self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
     ) -> None:
         """Watch `fd` for `events`, once or as `trigger` says; replaces what was asked before
-        (R095-R107, X001-X003). OSError ENOTSUP for a trigger that is not to be had here: LEVEL
-        without the feature "level", EDGE without "edge"."""
+        (R095-R107, X001-X003). OSError ENOTSUP for LEVEL without the feature "level" and for EDGE
+        without "edge"."""
 
     @abstractmethod
     def dissociate(self, fd: int) -> None:
@@ -204,10 +205,10 @@ class Driver(ABC):
         that the facility does not know are ignored. Returns 0; or, for a file that is always
         ready (R109), the bits of `events` that always hold, and then watches nothing.
 
-        A `trigger` other than ONESHOT is given only if the driver has the feature "level" or
-        "edge". With it a report does not disarm. LEVEL is reported by each `wait` while one of
-        the bits holds, EDGE by one `wait` each time that something has happened to a descriptor
-        of which a bit holds, what held when it was armed being the first such time.
+        Another `trigger` is asked only of a driver with the feature "level" or "edge". With it a
+        report does not disarm. LEVEL is reported by each `wait` while one of the bits holds; it is
+        for selectors, an engine has ways of its own. EDGE is reported by one `wait` each time that
+        something happens to a descriptor of which a bit holds, its arming being the first.
 
         Raises OSError EBADF when `fd` is not open, and `Renumbered` when `fd` has come to mean
         another open file since it was last armed: nothing is armed then, and the engine arms it
@@ -225,6 +226,10 @@ class Driver(ABC):
         `armed`: whether it still is. If it is not, asking may make `wait` return its token once
         more, which means nothing then.
         """
+
+    def condition(self, fd: int, events: int) -> int:
+        """Of the poll bits `events`, POLLHUP and POLLERR those that hold for `fd` now."""
+        return condition(fd, events)
 
     @abstractmethod
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:

@@ -108,7 +108,15 @@ class PortSelector(BaseSelector):
         self._port: Port | None = None
         self._owned = False  # whether the port was made here
         self._shown = -1  # the port's descriptor
+        self._asked = False  # for a descriptor of the selector
         self._driver = _registry.create_driver(self._name)
+        if "level" not in self._driver.features:
+            self._driver.close()
+            raise OSError(
+                errno.ENOTSUP,
+                f"backend {self._name!r} cannot be selected with, its driver has not got the "
+                "feature 'level': take another one",
+            )
         self._closed = False
         self._poller = self._poll = self._driver.poller()
         if port is not None:
@@ -207,7 +215,7 @@ class PortSelector(BaseSelector):
                     self._forget(fd)
                     raise
                 if always:
-                    self._files[fd] = always
+                    self._add_file(fd, always)
             key = _new(SelectorKey, (key.fileobj, fd, events, data))
             self._keys[fd] = key
             self._drop_results(fd)
@@ -245,6 +253,7 @@ class PortSelector(BaseSelector):
                 return
             self._closed = True
             self._poll = self._refuse
+            port = self._port if self._owned else None
             self._map = None
             self._keys.clear()
             self._results.clear()
@@ -252,27 +261,26 @@ class PortSelector(BaseSelector):
             self._files.clear()
             self._driver.wake()
             self._driver.close()
-            if self._port is not None and self._owned:
-                self._port.close()
+        if port is not None:
+            port.close()  # not under the lock: it waits until all have left it
 
     def get_map(self) -> Mapping["FileDescriptorLike", SelectorKey]:
         """The keys by file object or descriptor; None when the selector is closed."""
         return self._map  # type: ignore[return-value]  # as the standard library does
 
-    def fileno(self) -> int:
-        """A descriptor that is readable when `select` would not wait.
+    @property
+    def fileno(self) -> Callable[[], int]:
+        """`fileno()` is a descriptor that is readable when `select` would not wait.
 
-        Raises OSError ENOTSUP where the facility has none.
+        A backend without the feature "passive-fileno" has none, and the selector no such attribute,
+        like the standard PollSelector.
         """
-        with self._lock:
-            self._require_open()
-            if "passive-fileno" not in self._driver.features:
-                raise OSError(
-                    errno.ENOTSUP,
-                    f"a selector over {self._name!r} has no descriptor: take a backend with the "
-                    "feature 'passive-fileno'",
-                )
-            return self._driver.fileno()
+        if "passive-fileno" not in self._driver.features:
+            raise AttributeError(
+                f"a selector over {self._name!r} has no fileno(): take a backend with the feature "
+                "'passive-fileno'"
+            )
+        return self._fileno
 
     # What the standard ones do not have
 
@@ -334,6 +342,8 @@ class PortSelector(BaseSelector):
         self._shown = -1
 
     def _add_file(self, fd: int, bits: int) -> None:
+        if self._asked and not self._files:
+            self._driver.show(True)
         self._files[fd] = bits
         self._poll = self._poll_files
         self._driver.wake()  # whoever is waiting has none, and is to look
@@ -353,6 +363,8 @@ class PortSelector(BaseSelector):
     def _drop_file(self, fd: int) -> None:
         if self._files.pop(fd, None) is not None and not self._files:
             self._poll = self._poller
+            if self._asked:
+                self._driver.show(False)
 
     def _make_results(self, ready: list[Report]) -> list[Result]:
         """What the reports mean, some of which are not in the table."""
@@ -403,6 +415,15 @@ class PortSelector(BaseSelector):
             if key.fileobj is fileobj:
                 return key.fd
         raise ValueError(f"Invalid {wrong}: {fileobj!r}")
+
+    def _fileno(self) -> int:
+        with self._lock:
+            self._require_open()
+            descriptor = self._driver.fileno()
+            if not self._asked:
+                self._asked = True
+                self._driver.show(bool(self._files))
+            return descriptor
 
     def _require_open(self) -> None:
         if self._closed:

@@ -98,7 +98,13 @@ class TestTheWheel:
             assert b"Apache License" in archive.read(licence)
         assert metadata["License-Expression"] == "Apache-2.0"
         assert metadata["Requires-Python"] == ">=3.11"
-        assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "conformance", "test", "lint"}
+        assert set(metadata.get_all("Provides-Extra", [])) == {
+            "cli",
+            "conformance",
+            "examples",
+            "test",
+            "lint",
+        }
         plain = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
         assert len(plain) == 1
         assert plain[0].startswith("cffi")
