@@ -264,6 +264,18 @@ class PortSelector(BaseSelector):
         if port is not None:
             port.close()  # not under the lock: it waits until all have left it
 
+    def get_key(self, fileobj: "FileDescriptorLike") -> SelectorKey:
+        """The key of `fileobj`.
+
+        Raises KeyError when it is not registered, RuntimeError when the selector is closed.
+        """
+        if self._closed:
+            raise RuntimeError("Selector is closed")
+        key = self._keys.get(self._lookup(fileobj))
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
+
     def get_map(self) -> Mapping["FileDescriptorLike", SelectorKey]:
         """The keys by file object or descriptor; None when the selector is closed."""
         return self._map  # type: ignore[return-value]  # as the standard library does
