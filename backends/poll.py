@@ -92,7 +92,7 @@ class _PollingDriver(Driver):
             if self._alarms and timeout != 0:
                 timeout = self._until_alarm(timeout)
             while self._changes:
-                fd, events, token, lasts = self._changes.popleft()
+                fd, events, token, lasts = self._changes[0]
                 self._remove(fd)
                 self._lasting.discard(fd)
                 if events >= 0:
@@ -100,6 +100,7 @@ class _PollingDriver(Driver):
                     if lasts:
                         self._lasting.add(fd)
                     self._add(fd, events)
+                del self._changes[0]  # at the end, lest a handler raises while nobody has it
             found = self._poll(timeout)
         finally:
             self._waiting = False

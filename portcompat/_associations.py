@@ -285,9 +285,7 @@ class Associations:
                         self._goes_on(slot)
                     elif not slot.active:
                         if slot.trigger is _LEVEL:
-                            slot.active = True
-                            self.active += 1
-                            self._arm_again(slot)
+                            self._resume(slot)
                         else:
                             self._lose(slot)
             elif isinstance(slot, FileWatch) and self.files is not None:
@@ -391,6 +389,21 @@ class Associations:
         else:
             if always:
                 self._fire(association, always)
+
+    def _resume(self, association: Association) -> None:
+        """Watch what is LEVEL again, once its event is out of the queue."""
+        try:
+            always = self._arm(association, association.events, _LEVEL)
+        except (OSError, Renumbered):  # closed meanwhile
+            self._lose(association)
+        else:
+            if always:
+                association.revents = always
+                association.queued = True
+                self._queue.line.append(association)
+            else:
+                association.active = True
+                self.active += 1
 
     def _goes_on(self, association: Association) -> bool:
         """Watch what lasts for its next event. False if it has been closed, and is forgotten."""
