@@ -112,7 +112,7 @@ class _PollingDriver(Driver):
             if revents & POLLNVAL or fd not in self._lasting:
                 self._remove(fd)
             known = self._tokens.get(fd)
-            if known is not None and not revents & POLLNVAL:
+            if known is not None and not revents & POLLNVAL and fd in self._identities:
                 ready.append((known, revents))
         return ready
 

@@ -27,7 +27,7 @@ class AlertFlag(IntFlag):
 
 
 class Trigger(IntEnum):
-    """How long a descriptor stays associated: `Port.associate` (X001-X003).
+    """How long a descriptor stays associated: `Port.associate` (X001-X010).
 
     ONESHOT, the event port's own way: until its event is retrieved. LEVEL: until it is dissociated,
     and each retrieval tells of it for as long as the condition holds. EDGE: until it is

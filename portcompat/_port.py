@@ -102,10 +102,10 @@ class Port:
 
         `trigger` is portcompat's own, and for descriptors only. With Trigger.LEVEL the descriptor
         stays associated, with `user`, until it is dissociated: each retrieval tells of it, once, as
-        long as the condition holds, to as many threads as ask (X001). With Trigger.EDGE it stays,
-        and is told each time that the condition has come to hold anew: when something arrives, not
-        for what is still there (X002). Associating again replaces the trigger too (X003). A
-        descriptor that is closed is dropped silently, as without (R112).
+        long as the condition holds (X001), and so to as many threads as ask (X007). With
+        Trigger.EDGE it stays, and is told each time that something has happened to it, not of what
+        is still there (X002). Associating again replaces the trigger too (X003). One that is closed
+        is dropped silently, as without (R112, X005).
 
         Raises OSError EBADFD when the descriptor is not open, EAGAIN when all slots are taken, and
         what the facility has against the descriptor; ENOTSUP for Trigger.EDGE where the backend has

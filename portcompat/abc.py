@@ -101,7 +101,7 @@ class Backend(ABC):
         self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
     ) -> None:
         """Watch `fd` for `events`, once or as `trigger` says; replaces what was asked before
-        (R095-R107, X001-X003). OSError ENOTSUP for LEVEL without the feature "level" and for EDGE
+        (R095-R107, X001-X010). OSError ENOTSUP for LEVEL without the feature "level" and for EDGE
         without "edge"."""
 
     @abstractmethod

@@ -25,6 +25,8 @@ class PortEventLoop(asyncio.SelectorEventLoop):
     `port.getn(64, 1, 0)` returns.
     """
 
+    _closed = True  # until it is made: asyncio's finalizer asks
+
     def __init__(self, selector: PortSelector | None = None) -> None:
         selector = PortSelector() if selector is None else selector
         if not isinstance(selector, PortSelector):

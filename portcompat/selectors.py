@@ -73,10 +73,10 @@ class PortSelector(BaseSelector):
     taken then, and `close` leaves it open. Without, one is made when `port` is first asked for.
 
     Regular files and directories can be registered, and are always ready. `register`, `modify`,
-    `unregister` and `wakeup` may be called by any thread, and take effect on a `select` that is
-    already waiting. A descriptor that is closed without `unregister` keeps its key and is not
-    reported, unless a dup of it is open and the kernel goes on telling of that, as with the
-    standard EpollSelector.
+    `unregister`, `wakeup` and `close` may be called by any thread, and take effect on a `select`
+    that is already waiting; one thread at a time may be in that. A descriptor that is closed
+    without `unregister` keeps its key and is not reported, unless a dup of it is open and the
+    kernel goes on telling of that, as with the standard EpollSelector.
 
     **How.** What is registered is armed LEVEL in a driver of the selector's own, so `select` is
     one call of that driver and no lock. The reports that come back, (fd, bits), are keys of a table
@@ -101,7 +101,7 @@ class PortSelector(BaseSelector):
         self._lock = RLock()
         self._keys: dict[int, SelectorKey] = {}
         self._map: _Keys | None = _Keys(self._keys, self._lookup)
-        self._results: dict[Report, Result] = {}
+        self._results = _Results()
         self._result = self._results.__getitem__
         self._reported: dict[int, list[Report]] = {}  # fd -> its places in the table
         self._files: dict[int, int] = {}  # always ready: fd -> bits
@@ -109,6 +109,7 @@ class PortSelector(BaseSelector):
         self._owned = False  # whether the port was made here
         self._shown = -1  # the port's descriptor
         self._asked = False  # for a descriptor of the selector
+        self._selecting = False  # somebody is in the driver
         self._driver = _registry.create_driver(self._name)
         if "level" not in self._driver.features:
             self._driver.close()
@@ -142,6 +143,8 @@ class PortSelector(BaseSelector):
         lock = self._lock
         try:
             lock.acquire()
+            if self._closed:
+                self._refuse(None)
             if fd in self._keys:
                 raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
             if fd == self._shown:
@@ -234,16 +237,26 @@ class PortSelector(BaseSelector):
             timeout = 0
         ready: list[Report] = []
         try:
+            self._selecting = True
             ready = self._poll(timeout)
+            self._selecting = False
             if len(ready) > 1:
                 if len(ready) >= POLLER_FULL:
                     ready = list((dict(ready) | dict(self._driver.wait(0))).items())
                 return list(map(self._result, ready))
-            return [self._results[ready[0]]] if ready else []
-        except KeyError:
+            if ready:
+                return [self._results[ready[0]]]
+        except _UnknownReport:
             return self._make_results(ready)
-        except InterruptedError:
-            return []
+        except BaseException as error:
+            self._selecting = False
+            if self._closed:
+                self._close_driver()
+            if not isinstance(error, InterruptedError):
+                raise
+        if self._closed:
+            self._close_driver()
+        return []
 
     def close(self) -> None:
         """Give back all descriptors, and close the port if it was made here. A `select` that is
@@ -260,7 +273,7 @@ class PortSelector(BaseSelector):
             self._reported.clear()
             self._files.clear()
             self._driver.wake()
-            self._driver.close()
+            self._close_driver()
         if port is not None:
             port.close()  # not under the lock: it waits until all have left it
 
@@ -280,8 +293,7 @@ class PortSelector(BaseSelector):
         """The keys by file object or descriptor; None when the selector is closed."""
         return self._map  # type: ignore[return-value]  # as the standard library does
 
-    @property
-    def fileno(self) -> Callable[[], int]:
+    def _find_fileno(self) -> Callable[[], int]:
         """`fileno()` is a descriptor that is readable when `select` would not wait.
 
         A backend without the feature "passive-fileno" has none, and the selector no such attribute,
@@ -293,6 +305,12 @@ class PortSelector(BaseSelector):
                 "'passive-fileno'"
             )
         return self._fileno
+
+    if TYPE_CHECKING:
+
+        def fileno(self) -> int: ...
+    else:
+        fileno = property(_find_fileno)
 
     # What the standard ones do not have
 
@@ -378,10 +396,19 @@ class PortSelector(BaseSelector):
             if self._asked:
                 self._driver.show(False)
 
+    def _close_driver(self) -> None:
+        """Close it unless somebody is in it; whoever comes out of it sees to that again."""
+        with self._lock:
+            if not self._selecting:
+                self._driver.close()
+
     def _make_results(self, ready: list[Report]) -> list[Result]:
         """What the reports mean, some of which are not in the table."""
         made: list[Result] = []
         with self._lock:
+            if self._closed:
+                self._close_driver()
+                return made
             if self._files:
                 ready = list((dict(ready) | self._files).items())
             for report in ready:
@@ -445,11 +472,26 @@ class PortSelector(BaseSelector):
         raise ValueError("the selector is closed")
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not (is_finalizing() or self._closed):
+        if is_finalizing():
+            return
+        if not self._closed:
             self.close()
+        elif driver := self.__dict__.get("_driver"):
+            driver.close()  # if somebody was in it and had no time to
 
     def __repr__(self) -> str:
         return f"<PortSelector {self._name}{' closed' if self._closed else ''}>"
+
+
+class _UnknownReport(Exception):
+    """A report is not in the table. No KeyError, which a signal handler may raise."""
+
+
+class _Results(dict[Report, Result]):
+    """The table: what each report means."""
+
+    def __missing__(self, report: Report) -> NoReturn:
+        raise _UnknownReport
 
 
 class _Keys(Mapping["FileDescriptorLike", SelectorKey]):
