@@ -121,6 +121,8 @@ class _PollingDriver(Driver):
 
     def _wait_out(self, timeout: float | None) -> list[tuple[int, int]]:
         """`wait`, and again if it ends early without having been woken."""
+        if timeout is not None and timeout != timeout:
+            raise ValueError("Invalid value NaN (not a number)")  # as poll(2) and select(2) have it
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             ready = self.wait(timeout)

@@ -75,8 +75,9 @@ class PortSelector(BaseSelector):
     Regular files and directories can be registered, and are always ready. `register`, `modify`,
     `unregister`, `wakeup` and `close` may be called by any thread, and take effect on a `select`
     that is already waiting; one thread at a time may be in that. A descriptor that is closed
-    without `unregister` keeps its key and is not reported, unless a dup of it is open and the
-    kernel goes on telling of that, as with the standard EpollSelector.
+    without `unregister` keeps its key. What is reported then is what the standard selector of the
+    facility reports: with epoll nothing, unless a dup is open and the kernel goes on telling of
+    that; with poll and select nothing, until another file gets the number and is ready.
 
     **How.** What is registered is armed LEVEL in a driver of the selector's own, so `select` is
     one call of that driver and no lock. The reports that come back, (fd, bits), are keys of a table

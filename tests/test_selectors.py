@@ -56,18 +56,20 @@ def test_it_has_every_public_name_of_the_standard_module() -> None:
 
 
 def test_installed_it_is_what_asyncio_takes() -> None:
-    former = standard.DefaultSelector
+    former: object = standard.DefaultSelector
     portcompat.selectors.install()
     try:
         portcompat.selectors.install()
-        assert standard.DefaultSelector is PortSelector
+        found: object = standard.DefaultSelector
+        assert found is PortSelector
         loop = asyncio.new_event_loop()
         assert isinstance(loop._selector, PortSelector)  # type: ignore[attr-defined]
         loop.close()
     finally:
         portcompat.selectors.uninstall()
     portcompat.selectors.uninstall()
-    assert standard.DefaultSelector is former is not PortSelector
+    found = standard.DefaultSelector
+    assert found is former is not PortSelector
 
 
 def test_the_default_is_of_the_default_backend(
@@ -97,6 +99,18 @@ def test_what_cannot_be_made_says_so(arguments: dict[str, str], error: type[Exce
 def test_a_port_and_a_backend_are_one_too_many(backend: str) -> None:
     with Port(backend) as port, pytest.raises(ValueError, match="not both"):
         PortSelector(port=port, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(float("nan"), ValueError), (float("inf"), OverflowError), ("1", TypeError)],
+)
+def test_a_timeout_that_is_none_is_refused(
+    selector: PortSelector, timeout: float, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        selector.select(timeout)
+    assert selector.select(-1) == []
 
 
 # Other threads
