@@ -21,6 +21,7 @@ from portcompat.abc import Driver, Renumbered
 
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
+_ONESHOT: Final = Trigger.ONESHOT  # to look one up in the class takes longer
 _LEVEL: Final = Trigger.LEVEL
 _EDGE: Final = Trigger.EDGE
 
@@ -51,7 +52,7 @@ class Association(Slot):
     ) -> None:
         super().__init__()
         self._delivered = delivered
-        self.trigger = Trigger.ONESHOT
+        self.trigger = _ONESHOT
         self.lasting = False
         self.driver = driver
         self.fd = fd
@@ -149,7 +150,10 @@ class Associations:
             else:
                 self.doubtful.add(association.token)
         try:
-            always = self._arm(association, events, trigger)
+            if trigger is _EDGE:
+                always = self._driver.arm(fd, events, association.token, trigger)
+            else:
+                always = self._driver.arm(fd, events, association.token)
         except Renumbered:
             self._lose(association)
             self._require_room(fd)
@@ -176,7 +180,7 @@ class Associations:
         if association.trigger is not trigger:
             self.levels += (trigger is _LEVEL) - (association.trigger is _LEVEL)
             association.trigger = trigger
-            association.lasting = trigger is not Trigger.ONESHOT
+            association.lasting = trigger is not _ONESHOT
         if not association.active:
             association.active = True
             self.active += 1

@@ -31,6 +31,7 @@ from portcompat.abc import Mode
 if TYPE_CHECKING:
     from portcompat.timers import Timer
 
+_ONESHOT: Final = Trigger.ONESHOT  # to look it up in the class takes longer
 _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
 
@@ -123,7 +124,7 @@ class Port:
             object = self._descriptor(object)
         if type(events) is not int or not 0 <= events <= _SMALL:
             events = as_int(events, "events")
-        if trigger is Trigger.ONESHOT:
+        if trigger is _ONESHOT:
             self._backend.associate(object, events, user)
         else:
             self._backend.associate(object, events, user, as_trigger(trigger))
