@@ -167,6 +167,7 @@ def crowd(
     resource.setrlimit(resource.RLIMIT_NOFILE, former)
 
 
+@pytest.mark.deadline(300)
 def test_connections_opened_and_dropped_leave_nothing_behind(
     tree: Path, backend: str, crowd: Callable[[int, int, int], int]
 ) -> None:
@@ -189,6 +190,7 @@ def test_connections_opened_and_dropped_leave_nothing_behind(
         assert web.example.finish() == (0, ["SIGINT: closing"], "")
 
 
+@pytest.mark.deadline(300)
 def test_downloads_at_the_same_time_are_right_to_the_last_bit(
     tree: Path, backend: str, crowd: Callable[[int, int, int], int]
 ) -> None:
