@@ -163,11 +163,12 @@ class Connection:
 
     def opened(self, found: Document | NotServed, event: PortEvent) -> None:
         self.working = False
-        if isinstance(found, NotServed):
-            if not self.closed:
-                self.say(found.status, found.headers)
-        elif self.closed:
-            found.close()
+        if self.closed:
+            if isinstance(found, Document):
+                found.close()
+            self.leave()
+        elif isinstance(found, NotServed):
+            self.say(found.status, found.headers)
         else:
             assert self.place is not None
             self.server.cache.put(self.place, found)
@@ -245,7 +246,7 @@ class Connection:
         """A worker has read a part of the file."""
         self.working = False
         if self.closed:
-            self.drop()
+            self.leave()
         elif isinstance(data, NotServed) or not data:  # cut short: the client must notice
             self.close()
         else:
@@ -340,9 +341,12 @@ class Connection:
             self.closed = True
             self.timer.delete()
             self.socket.close()  # the port drops the association with the descriptor
-            if not self.working:  # else the worker's result comes first, to be closed then
-                self.drop()
-            self.server.leave(self)
+            if not self.working:  # else the worker's result is waited for: it has our slot
+                self.leave()
+
+    def leave(self) -> None:
+        self.drop()
+        self.server.leave(self)
 
 
 class Server:
@@ -411,6 +415,8 @@ class Server:
         for connection in list(self.connections):
             if connection.idle or self.stopping:
                 connection.close()
+        if self.stopping:
+            self.connections.clear()
         self.stopping = True
 
 
