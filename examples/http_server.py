@@ -433,9 +433,13 @@ def work(jobs: Port, port: Port) -> None:
 
 def raise_descriptor_limit() -> int:
     """As many descriptors as the system lets us have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most if 0 < most < 1 << 20 else 1 << 20
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if 0 < hard < 1 << 20 else 1 << 16  # "no limit" is seldom true
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
 
 
 def address(text: str) -> tuple[str, int]:

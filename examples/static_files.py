@@ -31,7 +31,8 @@ SMALL = 256 * 1024  # files up to this size are kept in memory
 CACHED_BYTES, CACHED_FILES = 64 * 1024 * 1024, 1024
 CACHED_SECONDS = 60.0  # nobody tells when a directory above a file is renamed
 FULL = {errno.EMFILE, errno.ENFILE}
-GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
+GONE |= {errno.ELOOP, errno.EMLINK}  # what systems say of a symbolic link and O_NOFOLLOW
 Headers = list[tuple[str, str]]
 Conditions = dict[bytes, bytes]
 

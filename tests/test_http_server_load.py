@@ -17,6 +17,7 @@ from time import monotonic
 import pytest
 
 from portcompat import Port
+from tests.benchmarks import use_all_descriptors
 from tests.test_examples import PATIENCE
 from tests.web import BIG, NO_GOODBYE, Web, eventually, everything, serving, statuses, tree
 
@@ -188,13 +189,14 @@ def crowd(
 ) -> Iterator[Callable[[int, int, int], int]]:
     """How many clients there may be, of those that a profile wants."""
     former = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (former[1], former[1]))
+    use_all_descriptors()
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Port(backend) as port:
         any_descriptor = "any-descriptor" in port.features
 
     def choose(quick: int, full: int, soak: int) -> int:
         count = scale(quick, full, soak)
-        if former[1] < 2 * count:  # a download has a socket and a file
+        if most < 2 * count:  # a download has a socket and a file
             pytest.skip(f"raise `ulimit -Hn` to {2 * count} at least")
         return count if any_descriptor else min(count, 400)
 
