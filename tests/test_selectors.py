@@ -176,6 +176,25 @@ def test_a_select_that_waits_ends_when_the_selector_is_closed(backend: str) -> N
         pass
 
 
+def test_its_driver_is_not_closed_while_somebody_is_in_it(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector = PortSelector(backend=backend)
+    close = selector._driver.close
+    inside: list[bool] = []
+
+    def note_and_close() -> None:
+        inside.append(selector._selecting)
+        close()
+
+    monkeypatch.setattr(selector._driver, "close", note_and_close)
+    call = waiting(selector.select)
+    selector.close()
+    call.result()
+    assert inside
+    assert not any(inside)
+
+
 class Unhappy(KeyError):
     """What a signal handler raises; the table is a dict."""
 
@@ -336,6 +355,7 @@ def test_the_next_owner_of_a_number_gets_nothing_of_the_last(
         key = selector.register(pair[0], EVENT_WRITE, number)
         assert selector.select() == [(key, EVENT_WRITE)]
         assert selector.unregister(pair[0]).data == number
+        assert selector._results == {}
 
 
 def test_a_report_that_nobody_has_a_key_for_comes_once(selector: PortSelector, pair: Pair) -> None:
