@@ -90,6 +90,24 @@ def test_what_another_thread_was_given_is_watched_again_for_those_who_go_on_wait
     assert {event.user for event in leader.result()} == {"level", "message"}
 
 
+def test_what_had_gone_when_it_was_a_followers_turn_is_watched_again_at_once(
+    engine: Engine, driver: ScriptedDriver
+) -> None:
+    engine.associate(7, POLLIN, "level", Trigger.LEVEL)
+    leader = waiting(lambda: engine.getn(3, 3, None))
+    driver.report(7, POLLIN)
+    leader.at_rest()
+    follower = waiting(lambda: engine.getn(2, 2, None))
+    engine.send(1, "message")  # the second, but the first has gone
+    assert 7 in driver.armed
+    driver.conditions[7] = POLLIN
+    driver.report(7, POLLIN)
+    assert [event.user for event in follower.result()] == ["message", "level"]
+    engine.close()
+    with pytest.raises(OSError):
+        leader.result()
+
+
 def test_level_that_is_closed_while_it_is_queued_gives_back_its_slot(
     engine: Engine, driver: ScriptedDriver
 ) -> None:

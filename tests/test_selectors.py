@@ -180,16 +180,21 @@ def test_its_driver_is_not_closed_while_somebody_is_in_it(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     selector = PortSelector(backend=backend)
-    close = selector._driver.close
+    driver = selector._driver
+    wake, close = driver.wake, driver.close
     inside: list[bool] = []
 
     def note_and_close() -> None:
         inside.append(selector._selecting)
         close()
 
-    monkeypatch.setattr(selector._driver, "close", note_and_close)
     call = waiting(selector.select)
+    monkeypatch.setattr(driver, "wake", lambda: None)
+    monkeypatch.setattr(driver, "close", note_and_close)
     selector.close()
+    call.at_rest()
+    assert inside == []
+    wake()
     call.result()
     assert inside
     assert not any(inside)
