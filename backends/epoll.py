@@ -4,9 +4,11 @@ import errno
 import os
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from portcompat._constants import Trigger
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._identity import identity, is_identity
 from portcompat.backends._linux import (
@@ -38,6 +40,7 @@ _ALWAYS_READY: Final = (
     select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDNORM | select.EPOLLWRNORM
 )  # what poll(2) says of a regular file
 _ONESHOT: Final = select.EPOLLONESHOT
+_TRIGGERS: Final = (select.EPOLLONESHOT, 0, select.EPOLLET)  # of Trigger
 _MAX_READY: Final = 1024
 
 
@@ -54,7 +57,9 @@ class EpollDriver(Driver):
     int, so a tagged token costs an `epoll_ctl` of our own but nothing when it is reported.
     """
 
-    features = frozenset({"hangup", "bands", "rdhup", "any-descriptor", "passive-fileno"})
+    features = frozenset(
+        {"hangup", "bands", "rdhup", "any-descriptor", "passive-fileno", "level", "edge"}
+    )
     clocks = frozenset({time.CLOCK_MONOTONIC, time.CLOCK_REALTIME, time.CLOCK_BOOTTIME})
     # Without a frame of Python. Pyright takes it for a method.
     now = staticmethod(time.clock_gettime_ns)  # pyright: ignore[reportAssignmentType]
@@ -77,8 +82,8 @@ class EpollDriver(Driver):
             self.close()
             raise
 
-    def arm(self, fd: int, events: int, token: int) -> int:
-        mask = events & _READY_BITS | _ONESHOT
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
+        mask = events & _READY_BITS | (_TRIGGERS[trigger] if trigger else _ONESHOT)
         try:
             if fd in self._known:
                 if token != fd:
@@ -87,8 +92,14 @@ class EpollDriver(Driver):
                     epoll_ctl(self._number, MOD, fd, mask, token)
                 else:
                     self._epoll.modify(fd, mask)
-            else:
+            elif token != fd or self._files:
                 self._register(fd, mask, token)
+            else:
+                self._epoll.register(fd, mask)
+                self._known.add(fd)
+        except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
+            epoll_ctl(self._number, MOD, fd, mask, token)
+            self._known.add(fd)
         except PermissionError:  # a regular file or a directory
             here = identity(fd)
             if fd in self._known or self._files.setdefault(fd, here) != here:
@@ -109,6 +120,7 @@ class EpollDriver(Driver):
         return 0
 
     def _register(self, fd: int, mask: int, token: int) -> None:
+        """A new number, when that takes more than the usual call."""
         was_file = self._files.pop(fd, None)
         try:
             if token == fd:
@@ -116,7 +128,7 @@ class EpollDriver(Driver):
             else:
                 self._tagged[fd] = identity(fd)
                 epoll_ctl(self._number, ADD, fd, mask, token)
-        except FileExistsError:  # an earlier life of the number came back, by dup2 for instance
+        except FileExistsError:
             epoll_ctl(self._number, MOD, fd, mask, token)
         except PermissionError:
             if was_file is not None:
@@ -128,8 +140,9 @@ class EpollDriver(Driver):
             raise Renumbered
 
     def disarm(self, fd: int) -> None:
-        self._files.pop(fd, None)
-        self._tagged.pop(fd, None)
+        if self._files or self._tagged:
+            self._files.pop(fd, None)
+            self._tagged.pop(fd, None)
         if fd in self._known:
             self._known.discard(fd)
             try:
@@ -164,10 +177,14 @@ class EpollDriver(Driver):
                 timeout = 0
         ready = self._epoll.poll(timeout, _MAX_READY)
         if len(ready) == _MAX_READY:
-            while len(more := self._epoll.poll(0, _MAX_READY)) == _MAX_READY:
-                ready += more
-            ready += more
+            # There may be more; and what lasts is reported again, once in each call.
+            most = len(self._known) + len(self._alarms) + 1
+            more = self._epoll.poll(0, max(most, _MAX_READY))
+            ready = list((dict(ready) | dict(more)).items())
         return ready
+
+    def poller(self) -> Callable[[float | None], list[tuple[int, int]]]:
+        return self._epoll.poll  # which rounds up, and has no frame of Python
 
     def set_alarm(self, clock: int, when: int | None) -> None:
         alarm = self._alarms.get(clock)

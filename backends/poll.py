@@ -4,8 +4,10 @@ import errno
 import os
 import select
 import socket
+import time
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -20,6 +22,7 @@ from portcompat._constants import (
     POLLRDNORM,
     POLLWRBAND,
     POLLWRNORM,
+    Trigger,
 )
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._identity import identity, is_identity
@@ -51,8 +54,11 @@ class _PollingDriver(Driver):
         self._alarms: dict[int, int] = {}
         self._identities: dict[int, tuple[int, ...]] = {}
         self._tokens: dict[int, int] = {}  # of the set; only `wait` touches it
-        self._changes: deque[tuple[int, int, int]] = deque()  # fd, events (-1: leave), token
+        self._lasting: set[int] = set()  # of the set, LEVEL; only `wait` touches it
+        # fd, events (-1: leave), token, whether it lasts
+        self._changes: deque[tuple[int, int, int, bool]] = deque()
         self._waiting = False
+        self._woken = False
         self._outer: tuple[socket.socket, socket.socket] | None = None
         self._wakeup, self._waker = signal_pair()
         try:
@@ -61,21 +67,21 @@ class _PollingDriver(Driver):
             self.close()
             raise
 
-    def arm(self, fd: int, events: int, token: int) -> int:
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
         here = identity(fd)
         if self._identities.setdefault(fd, here) != here:
             self.disarm(fd)
             raise Renumbered
-        self._changes.append((fd, events & _BITS, token))
+        self._changes.append((fd, events & _BITS, token, trigger == Trigger.LEVEL))
         if self._waiting:
-            self.wake()
+            signal(self._waker)
         return 0
 
     def disarm(self, fd: int) -> None:
         if self._identities.pop(fd, None) is not None:
-            self._changes.append((fd, -1, 0))
+            self._changes.append((fd, -1, 0, False))
             if self._waiting:
-                self.wake()
+                signal(self._waker)
 
     def current(self, fd: int, armed: bool = True) -> bool:
         return fd in self._identities and is_identity(fd, self._identities[fd])
@@ -86,11 +92,15 @@ class _PollingDriver(Driver):
             if self._alarms and timeout != 0:
                 timeout = self._until_alarm(timeout)
             while self._changes:
-                fd, events, token = self._changes.popleft()
+                fd, events, token, lasts = self._changes[0]
                 self._remove(fd)
+                self._lasting.discard(fd)
                 if events >= 0:
                     self._tokens[fd] = token
+                    if lasts:
+                        self._lasting.add(fd)
                     self._add(fd, events)
+                del self._changes[0]  # at the end, lest a handler raises while nobody has it
             found = self._poll(timeout)
         finally:
             self._waiting = False
@@ -99,11 +109,30 @@ class _PollingDriver(Driver):
             if fd == self._wakeup.fileno():
                 drain(self._wakeup)
                 continue
-            self._remove(fd)
+            if revents & POLLNVAL or fd not in self._lasting:
+                self._remove(fd)
             known = self._tokens.get(fd)
-            if known is not None and not revents & POLLNVAL:
+            if known is not None and not revents & POLLNVAL and fd in self._identities:
                 ready.append((known, revents))
         return ready
+
+    def poller(self) -> Callable[[float | None], list[tuple[int, int]]]:
+        return self._wait_out
+
+    def _wait_out(self, timeout: float | None) -> list[tuple[int, int]]:
+        """`wait`, and again if it ends early without having been woken."""
+        if timeout is not None and timeout != timeout:
+            raise ValueError("Invalid value NaN (not a number)")  # as poll(2) and select(2) have it
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ready = self.wait(timeout)
+            if ready or self._woken:
+                self._woken = False
+                return ready
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    return ready
 
     def _until_alarm(self, timeout: float | None) -> float | None:
         """`timeout`, or the time until the first alarm if that is less."""
@@ -124,6 +153,7 @@ class _PollingDriver(Driver):
             self.wake()
 
     def wake(self) -> None:
+        self._woken = True
         signal(self._waker)
 
     def close(self) -> None:
@@ -160,7 +190,7 @@ class PollDriver(_PollingDriver):
     """poll(2). Its cost grows with the number of descriptors watched."""
 
     features = frozenset(
-        {"hangup", "bands", "any-descriptor"} | ({"rdhup"} if POLLRDHUP else set())
+        {"hangup", "bands", "any-descriptor", "level"} | ({"rdhup"} if POLLRDHUP else set())
     )
 
     def __init__(self) -> None:
@@ -186,20 +216,20 @@ class SelectDriver(_PollingDriver):
     A hang-up shows as readable and an error as readable or writable, to those who asked for that.
     """
 
-    features = frozenset[str]()
+    features = frozenset({"level"})
 
     def __init__(self) -> None:
         self._set: dict[int, int] = {}
         super().__init__()
 
-    def arm(self, fd: int, events: int, token: int) -> int:
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
         if os.name == "posix" and fd >= 1024:  # FD_SETSIZE, which Python does not tell
             identity(fd)  # that it is closed comes first
             raise OSError(
                 errno.ENOTSUP,
                 f"select(2) takes descriptors below 1024, not {fd}: use another backend",
             )
-        return super().arm(fd, events, token)
+        return super().arm(fd, events, token, trigger)
 
     def _add(self, fd: int, events: int) -> None:
         self._set[fd] = events

@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 from weakref import WeakSet
 
 from portcompat._clocks import CLOCK_MONOTONIC, CLOCK_REALTIME
-from portcompat._constants import POLLERR, POLLHUP
+from portcompat._constants import POLLERR, POLLHUP, Trigger
 from portcompat.abc import Driver, Renumbered
 from portcompat.backends._virtual_time import SECOND, VirtualTime, pauses
 from portcompat.backends.poll import PollDriver, SelectDriver
@@ -255,21 +255,22 @@ class SimulatedDriver(Driver):
         self.clocks = self._time.clocks
         self.thread = 0  # in `wait`
         self._files = _Files()
-        self._armed: dict[int, tuple[int, int]] = {}  # of the simulation: fd -> events, token
+        # Of the simulation and of files: fd -> events, token, trigger.
+        self._armed: dict[int, tuple[int, int, Trigger]] = {}
+        self._watched: dict[int, tuple[int, int, Trigger]] = {}
         self._lives: dict[int, int] = {}
-        self._watched: dict[int, tuple[int, int]] = {}  # files: fd -> events, token
         self._strays: list[tuple[int, int]] = []
         self._alarms: dict[int, int] = {}
         self._deadline: int | None = None
         self._early = False
         self._simulation._drivers.add(self)
 
-    def arm(self, fd: int, events: int, token: int) -> int:
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
         self._simulation._fault("arm", fd)
         descriptor = self._simulation._descriptor(fd)
         if descriptor is None:
-            always = self._files.arm(fd, events, token)
-            self._watched[fd] = (events, token)
+            always = self._files.arm(fd, events, token, trigger)
+            self._watched[fd] = (events, token, trigger)
             return always
         if not descriptor.life:
             raise OSError(EBADF, os.strerror(EBADF))
@@ -278,7 +279,7 @@ class SimulatedDriver(Driver):
             raise Renumbered
         if descriptor.always:
             return events & descriptor.bits
-        self._armed[fd] = (events, token)
+        self._armed[fd] = (events, token, trigger)
         self.poke()
         return 0
 
@@ -293,6 +294,12 @@ class SimulatedDriver(Driver):
         if descriptor is None:
             return self._files.current(fd)
         return descriptor.life != 0 and self._lives.get(fd) == descriptor.life
+
+    def condition(self, fd: int, events: int) -> int:
+        descriptor = self._simulation._descriptor(fd)
+        if descriptor is None:
+            return self._files.condition(fd, events)
+        return descriptor.bits & (events | POLLERR | POLLHUP)
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         ready = self._look(0)
@@ -377,15 +384,18 @@ class SimulatedDriver(Driver):
         self._simulation._fault("wait")
         ready, self._strays = self._strays, []
         for fd, revents in self._find():
-            ready.append((self._armed.pop(fd)[1], revents))
+            _, token, trigger = self._armed[fd]
+            if trigger == Trigger.ONESHOT:
+                del self._armed[fd]
+            ready.append((token, revents))
         if ready:
             patience = 0
         if not (patience or self._watched):
             return ready
         if files := self._files.wait(patience):
             told = {token for token, _ in files}
-            for fd, (_, token) in list(self._watched.items()):
-                if token in told:
+            for fd, (_, token, trigger) in list(self._watched.items()):
+                if token in told and trigger == Trigger.ONESHOT:
                     del self._watched[fd]
             ready += files
         return ready
@@ -393,7 +403,7 @@ class SimulatedDriver(Driver):
     def _find(self) -> list[tuple[int, int]]:
         """The simulation's descriptors that are ready, in the order in which they became so."""
         found: list[tuple[int, int, int]] = []
-        for fd, (events, _) in list(self._armed.items()):
+        for fd, (events, _, _) in list(self._armed.items()):
             descriptor = self._simulation._descriptors[fd]
             revents = descriptor.bits & (events | POLLERR | POLLHUP)
             if revents and self._lives.get(fd) == descriptor.life:
@@ -406,7 +416,7 @@ class SimulatedDriver(Driver):
             return False
         asked = _Files()
         try:
-            for fd, (events, token) in list(self._watched.items()):
+            for fd, (events, token, _) in list(self._watched.items()):
                 if self._files.current(fd):  # else nothing is reported of it
                     with suppress(OSError):
                         asked.arm(fd, events, token)

@@ -40,6 +40,7 @@ from portcompat._constants import (
     SIGEV_SIGNAL,
     SIGEV_THREAD,
     UNMOUNTED,
+    Trigger,
 )
 from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._functions import (
@@ -54,6 +55,7 @@ from portcompat._functions import (
     port_sendn,
 )
 from portcompat._limits import limits
+from portcompat._loops import new_event_loop
 from portcompat._port import Port, sendn
 from portcompat._registry import (
     BackendInfo,
@@ -111,10 +113,12 @@ __all__ = [
     "Port",
     "PortEvent",
     "PortTimeout",
+    "Trigger",
     "available_backends",
     "available_file_watchers",
     "available_kaio",
     "limits",
+    "new_event_loop",
     "port_alert",
     "port_associate",
     "port_close",

@@ -12,6 +12,7 @@ from portcompat._constants import (
     POLLIN,
     PORT_SOURCE_FD,
     PORT_SOURCE_FILE,
+    Trigger,
 )
 from portcompat._events import PortEvent
 from portcompat._files import Files, FileWatch
@@ -23,16 +24,39 @@ if TYPE_CHECKING:
 
 _new: Final = tuple.__new__  # a third of the time of PortEvent(...), which is a Python function
 
+_ONESHOT: Final = Trigger.ONESHOT  # to look one up in the class takes longer
+_LEVEL: Final = Trigger.LEVEL
+_EDGE: Final = Trigger.EDGE
+
 _UNASKED: Final = POLLERR | POLLHUP  # reported whether asked for or not (R098)
 
 
 class Association(Slot):
-    """A descriptor that is watched, or that was: retrieval does not forget it (R108)."""
+    """A descriptor that is watched, or that was: retrieval does not forget it (R108).
 
-    __slots__ = ("active", "driver", "events", "fd", "revents", "token")
+    It is `active` while the driver has it armed. ONESHOT and LEVEL are active or `queued`, and
+    ONESHOT is neither once it has been retrieved; EDGE is always active and may be queued, too.
+    """
 
-    def __init__(self, driver: Driver, fd: int, token: int) -> None:
+    __slots__ = (
+        "_delivered",
+        "active",
+        "driver",
+        "events",
+        "fd",
+        "lasting",
+        "revents",
+        "token",
+        "trigger",
+    )
+
+    def __init__(
+        self, driver: Driver, fd: int, token: int, delivered: Callable[[Slot], None]
+    ) -> None:
         super().__init__()
+        self._delivered = delivered
+        self.trigger = _ONESHOT
+        self.lasting = False
         self.driver = driver
         self.fd = fd
         self.token = token
@@ -43,8 +67,20 @@ class Association(Slot):
     def deliver(self) -> PortEvent | None:
         # The descriptor may have been closed while its event was queued, or, where a dup keeps
         # the file alive, even before it fired (R112, R114).
+        if self.lasting:
+            return self._deliver_lasting()
         if not self.driver.current(self.fd, armed=False):
             return None
+        return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, self.user))
+
+    def _deliver_lasting(self) -> PortEvent | None:
+        self._delivered(self)  # first: whatever happens, it is looked after
+        if not self.driver.current(self.fd, self.active):
+            return None
+        if self.trigger is _LEVEL:  # it may have been queued for a while
+            self.revents = self.driver.condition(self.fd, self.events) & (self.events | _UNASKED)
+            if not self.revents:
+                return None
         return _new(PortEvent, (PORT_SOURCE_FD, self.fd, self.revents, self.user))
 
 
@@ -65,6 +101,11 @@ class Associations:
     `active` counts those that the driver watches. `doubtful` holds the tokens whose reports from
     the `wait` in progress may be about an arming that has since been replaced or dropped: such
     a report is not believed, the driver is armed again and will say it anew if it is still true.
+
+    **Triggers.** LEVEL is armed once like ONESHOT, and again when its event has been retrieved:
+    that is the call that otherwise asks whether the number still means the same file. Armed for
+    good it could never be got rid of where a dup keeps a closed descriptor's file alive, and whose
+    reports nobody wants would keep the driver from waiting. `levels` counts them.
     """
 
     __slots__ = (
@@ -81,6 +122,7 @@ class Associations:
         "doubtful",
         "files",
         "kernel",
+        "levels",
     )
 
     def __init__(self, driver: Driver, queue: EventQueue, look: Callable[[], None]) -> None:
@@ -94,34 +136,46 @@ class Associations:
         self._last_token = -1
         self._used = False  # whether there ever was an association
         self.active = 0
+        self.levels = 0
         self.doubtful: set[int] = set()
         self.files: Files | None = None  # once the port has watched one
         self.kernel: KernelIO | None = None  # once it does something for the port
         self.companions: dict[int, _Companion] = {}  # by token
 
-    def associate(self, fd: int, events: int, user: object, may_look: bool) -> object:
+    def associate(
+        self, fd: int, events: int, user: object, trigger: Trigger, may_look: bool
+    ) -> object:
         """Watch `fd`; returns the user that is replaced.
 
         `may_look`: whether to queue what is ready before this; not while somebody waits in the
         driver.
         """
+        if trigger is _EDGE and "edge" not in self._driver.features:
+            raise OSError(
+                errno.ENOTSUP,
+                "the backend does not know Trigger.EDGE: use Trigger.LEVEL, or a backend with the "
+                "feature 'edge'",
+            )
         association = self._by_fd.get(fd)
         if association is None:
             self._require_room(fd)
-            association = Association(self._driver, fd, self._token(fd))
+            association = self._make(fd)
         elif association.active:
             if may_look:
                 self._look()  # its event, if there is one, makes way for those that came after it
             else:
                 self.doubtful.add(association.token)
         try:
-            always = self._driver.arm(fd, events, association.token)
+            if trigger is _EDGE:
+                always = self._driver.arm(fd, events, association.token, trigger)
+            else:
+                always = self._driver.arm(fd, events, association.token)
         except Renumbered:
             self._lose(association)
             self._require_room(fd)
-            association = Association(self._driver, fd, self._token(fd))
+            association = self._make(fd)
             try:
-                always = self._driver.arm(fd, events, association.token)
+                always = self._arm(association, events, trigger)
             except OSError as error:
                 raise self._refused(association, error) from None
         except OSError as error:
@@ -139,6 +193,10 @@ class Associations:
                 self._driver.disarm(fd)
                 self._forget(association)
                 raise self._full()
+        if association.trigger is not trigger:
+            self.levels += (trigger is _LEVEL) - (association.trigger is _LEVEL)
+            association.trigger = trigger
+            association.lasting = trigger is not _ONESHOT
         if not association.active:
             association.active = True
             self.active += 1
@@ -183,7 +241,7 @@ class Associations:
             revents &= association.events | _UNASKED
             if not revents or token in self.doubtful:
                 self._arm_again(association)
-            elif certain and not self._driver.current(association.fd, False):
+            elif certain and not self._driver.current(association.fd, association.trigger is _EDGE):
                 self._lose(association)
             else:
                 self._fire(association, revents)
@@ -200,6 +258,10 @@ class Associations:
                 revents &= association.events | _UNASKED
                 if not revents:
                     self._arm_again(association)
+                elif association.lasting:
+                    if self._goes_on(association):
+                        fd, user = association.fd, association.user
+                        events.append(_new(PortEvent, (PORT_SOURCE_FD, fd, revents, user)))
                 elif current(association.fd, False):
                     events.append(
                         _new(PortEvent, (PORT_SOURCE_FD, association.fd, revents, association.user))
@@ -232,16 +294,24 @@ class Associations:
         return swept or bool(closed)
 
     def drop_declined(self) -> None:
-        """Forget what had nothing to deliver because it was closed, and see to the files whose
-        events have been retrieved."""
-        while self._queue.declined:
-            slot = self._queue.declined.pop()
+        """Forget what had nothing to deliver because it was closed, and see to the files and the
+        descriptors of LEVEL whose events have been retrieved."""
+        declined = self._queue.declined
+        while declined:
+            slot = declined[-1]
             if isinstance(slot, Association):
                 # Its number may have been associated again meanwhile.
-                if self._by_fd.get(slot.fd) is slot and not (slot.active or slot.queued):
-                    self._lose(slot)
+                if self._by_fd.get(slot.fd) is slot and not slot.queued:
+                    if slot.trigger is _EDGE:
+                        self._goes_on(slot)
+                    elif not slot.active:
+                        if slot.trigger is _LEVEL:
+                            self._resume(slot)
+                        else:
+                            self._lose(slot)
             elif isinstance(slot, FileWatch) and self.files is not None:
                 self.files.retrieved(slot)
+            del declined[-1]  # at the end, lest a handler raises while nobody has it
 
     def attend(self, fd: int, collect: Callable[[], None]) -> None:
         """Have the driver tell when `fd` is readable, from now on, and `collect` called then.
@@ -273,7 +343,7 @@ class Associations:
         self._by_fd.clear()
         self._by_token.clear()
         self.companions.clear()
-        self.active = 0
+        self.active = self.levels = 0
         return users
 
     def _taken(self, event: PortEvent) -> Slot | None:
@@ -281,7 +351,11 @@ class Associations:
         if event.source == PORT_SOURCE_FILE:
             return self.files.taken(event) if self.files is not None else None
         association = self._by_fd.get(event.object)
-        if association is None or association.active or association.queued or association.stale:
+        if association is not None and association.trigger is _EDGE:
+            if association.queued or association.stale or association.user is not event.user:
+                self._arm_again(association)  # which tells of it once more
+                return None
+        elif association is None or association.active or association.queued or association.stale:
             return None  # associated again meanwhile, or closed: the event is over
         association.revents = event.events
         association.user = event.user
@@ -305,6 +379,14 @@ class Associations:
         self._lose(association)
         return OSError(EBADFD, f"descriptor {association.fd} is not open")
 
+    def _make(self, fd: int) -> Association:
+        return Association(self._driver, fd, self._token(fd), self._queue.declined.append)
+
+    def _arm(self, association: Association, events: int, trigger: Trigger) -> int:
+        if trigger is _EDGE:
+            return self._driver.arm(association.fd, events, association.token, trigger)
+        return self._driver.arm(association.fd, events, association.token)
+
     def _token(self, fd: int) -> int:
         if fd not in self._renumbered:
             return fd
@@ -313,20 +395,48 @@ class Associations:
 
     def _fire(self, association: Association, revents: int) -> None:
         # One call, and that at the end: no signal handler can raise in between.
+        if association.trigger is _EDGE:
+            if association.queued:
+                association.revents |= revents
+                return
+        else:
+            association.active = False
+            self.active -= 1
         association.revents = revents
-        association.active = False
-        self.active -= 1
         association.queued = True
         self._queue.line.append(association)
 
     def _arm_again(self, association: Association) -> None:
         try:
-            always = self._driver.arm(association.fd, association.events, association.token)
+            always = self._arm(association, association.events, association.trigger)
         except (OSError, Renumbered):  # closed meanwhile
             self._lose(association)
         else:
             if always:
                 self._fire(association, always)
+
+    def _resume(self, association: Association) -> None:
+        """Watch what is LEVEL again, once its event is out of the queue."""
+        try:
+            always = self._arm(association, association.events, _LEVEL)
+        except (OSError, Renumbered):  # closed meanwhile
+            self._lose(association)
+        else:
+            if always:
+                association.revents = always
+                association.queued = True
+                self._queue.line.append(association)
+            else:
+                association.active = True
+                self.active += 1
+
+    def _goes_on(self, association: Association) -> bool:
+        """Watch what lasts for its next event. False if it has been closed, and is forgotten."""
+        if association.trigger is _LEVEL:
+            self._arm_again(association)
+        elif not self._driver.current(association.fd):
+            self._lose(association)
+        return self._by_fd.get(association.fd) is association
 
     def _arm_companion(self, companion: _Companion) -> None:
         try:
@@ -355,6 +465,7 @@ class Associations:
             # No call among these, so no signal handler can raise between them.
             del self._by_fd[association.fd]
             del self._by_token[association.token]
+            self.levels -= association.trigger is _LEVEL
             self._queue.room += 1
 
 

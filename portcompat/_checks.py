@@ -6,7 +6,7 @@ import os
 from operator import index
 from typing import Protocol, SupportsFloat, SupportsIndex
 
-from portcompat._constants import EBADFD
+from portcompat._constants import EBADFD, Trigger
 
 INT_MAX = 0x7FFF_FFFF
 INT_MIN = -0x8000_0000
@@ -78,6 +78,17 @@ def _fileno(value: HasFileno) -> int:
     if not isinstance(number, int):
         raise TypeError(f"fileno() must return an int, not {type(number).__name__}")
     return number
+
+
+def as_trigger(value: SupportsIndex) -> Trigger:
+    """`value` as a Trigger. Raises TypeError for another type, ValueError for another number."""
+    number = as_int(value, "trigger")
+    try:
+        return Trigger(number)
+    except ValueError:
+        raise ValueError(
+            f"trigger must be Trigger.ONESHOT, LEVEL or EDGE (0 to 2), not {number}"
+        ) from None
 
 
 def as_path(value: object) -> bytes:

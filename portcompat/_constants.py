@@ -26,6 +26,19 @@ class AlertFlag(IntFlag):
     PORT_ALERT_INVALID = 0x03
 
 
+class Trigger(IntEnum):
+    """How long a descriptor stays associated: `Port.associate` (X001-X010).
+
+    ONESHOT, the event port's own way: until its event is retrieved. LEVEL: until it is dissociated,
+    and each retrieval tells of it for as long as the condition holds. EDGE: until it is
+    dissociated, and told each time that the condition has come to hold anew.
+    """
+
+    ONESHOT = 0
+    LEVEL = 1
+    EDGE = 2
+
+
 class Notify(IntEnum):
     """What happens when a timer expires: `SigEvent.notify` (R013)."""
 

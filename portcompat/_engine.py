@@ -9,6 +9,7 @@ from portcompat._constants import (
     PORT_ALERT_INVALID,
     PORT_ALERT_UPDATE,
     PORT_SOURCE_ALERT,
+    Trigger,
 )
 from portcompat._events import FileObject, PortEvent
 from portcompat._expirations import PortTimer
@@ -44,7 +45,7 @@ class Engine(Sending, PortIO):
         self._kernel_io = None
         self.clocks = driver.clocks
         self._choose_watcher = choose_watcher
-        self.features = driver.features
+        self.features = driver.features | {"level"}
         self.mode = driver.mode
 
     def require_open(self) -> None:
@@ -53,7 +54,9 @@ class Engine(Sending, PortIO):
 
     # Producing events
 
-    def associate(self, fd: int, events: int, user: object) -> None:
+    def associate(
+        self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
+    ) -> None:
         if self._unseen and self._in_driver and self._inbox:
             self._call_leader()  # to queue what comes before that in the inbox, and this after it
         lock = self._lock
@@ -66,7 +69,9 @@ class Engine(Sending, PortIO):
             try:
                 if self._inbox and not (self._unseen and self._in_driver):
                     self._queue.settle()
-                replaced = self._associations.associate(fd, events, user, not self._in_driver)
+                replaced = self._associations.associate(
+                    fd, events, user, trigger, not self._in_driver
+                )
                 self._unseen = True
             finally:
                 self._busy = False
@@ -264,7 +269,7 @@ class Engine(Sending, PortIO):
                                 self._go_in()
                 finally:
                     self._busy = False
-                    if not alone or self._again:
+                    if not alone or self._again or self._queue.declined:
                         self._catch_up()
             except BaseException:
                 self._unlock()
@@ -293,6 +298,7 @@ class Engine(Sending, PortIO):
                 or self._unlooked >= _LOOK_EVERY
                 or len(queue) < want
                 or self._associations.files  # an exception takes back what is queued (R230)
+                or self._associations.levels  # each retrieval tells of them (X001)
             ):
                 self._look()
                 looked = True

@@ -218,6 +218,8 @@ class Monitor:
                     except BaseException:  # of a signal handler: nobody may be left asleep for it
                         self._arrange()
                         raise
+                    if queue.declined:  # by those whom that has served
+                        self._again = True
                 if pay and self._call_due:
                     self._pay()
             finally:

@@ -20,9 +20,10 @@ from portcompat._checks import (
     as_size,
     as_stamp,
     as_timeout,
+    as_trigger,
 )
 from portcompat._clocks import CLOCK_MONOTONIC
-from portcompat._constants import FILE_REQUEST, PORT_ALERT_SET
+from portcompat._constants import FILE_REQUEST, PORT_ALERT_SET, Trigger
 from portcompat._events import FileObject, PortEvent, PortTimeout
 from portcompat._limits import limits
 from portcompat._timer_ids import ids
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from portcompat.aio import PortAio
     from portcompat.timers import Timer
 
+_ONESHOT: Final = Trigger.ONESHOT  # to look it up in the class takes longer
 _SMALL: Final = 0x3FFF_FFFF  # what CPython compares fastest
 
 
@@ -98,7 +100,12 @@ class Port:
     # Producing events
 
     def associate(
-        self, object: int | HasFileno | FileObject, events: SupportsIndex, user: Any = None
+        self,
+        object: int | HasFileno | FileObject,
+        events: SupportsIndex,
+        user: Any = None,
+        *,
+        trigger: Trigger = Trigger.ONESHOT,
     ) -> None:
         """Watch a descriptor or a file, once (port_associate(3C), R089-R107, R199-R217).
 
@@ -114,20 +121,33 @@ class Port:
         that is not 0 differs from the file's now. Exceptions (FILE_DELETE, FILE_RENAME_TO,
         FILE_RENAME_FROM, UNMOUNTED, MOUNTEDOVER) are told in any case, and end the association.
 
+        `trigger` is portcompat's own, and for descriptors only. With Trigger.LEVEL the descriptor
+        stays associated, with `user`, until it is dissociated: each retrieval tells of it, once, as
+        long as the condition holds (X001), and so to as many threads as ask (X007). With
+        Trigger.EDGE it stays, and is told each time that something has happened to it, not of what
+        is still there (X002). Associating again replaces the trigger too (X003). One that is closed
+        is dropped silently, as without (R112, X005).
+
         Raises OSError EBADFD when the descriptor is not open, EAGAIN when all slots are taken, and
-        what the facility has against the descriptor. For a file EINVAL for other bits (R200), what
+        what the facility has against the descriptor; ENOTSUP for Trigger.EDGE where the backend has
+        not got the feature "edge". For a file EINVAL for other bits (R200), what
         the system says of the path (R202), ENOTSUP when nothing of what is asked can be seen there
         (`features`), and EAGAIN or EMFILE when a limit of the file watcher is reached.
         """
         # The usual arguments are let through without a call.
         if type(object) is not int or not 0 <= object <= _SMALL:
             if isinstance(object, FileObject):
+                if as_trigger(trigger):
+                    raise ValueError("trigger is for descriptors: a file is associated once")
                 self._associate_file(object, events, user)
                 return
             object = self._descriptor(object)
         if type(events) is not int or not 0 <= events <= _SMALL:
             events = as_int(events, "events")
-        self._backend.associate(object, events, user)
+        if trigger is _ONESHOT:
+            self._backend.associate(object, events, user)
+        else:
+            self._backend.associate(object, events, user, as_trigger(trigger))
 
     def _associate_file(self, file: FileObject, events: SupportsIndex, user: object) -> None:
         bits = as_int(events, "events")

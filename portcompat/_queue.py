@@ -13,6 +13,8 @@ class Slot:
 
     __slots__ = ("queued", "stale", "user")
 
+    lasting = False  # whether `user` is for more events than one
+
     def __init__(self) -> None:
         self.user: object = None  # what the event will carry; let go when it is taken
         self.queued = False
@@ -51,7 +53,9 @@ class EventQueue:
         self.sent = iter(self.inbox.popleft, None)  # takes from the inbox; IndexError at the end
         # Whose event it was; None if that has nothing to tell any more.
         self.slot_of: Callable[[PortEvent], Slot | None] = lambda event: None
-        self.declined: list[Slot] = []  # by `take`: what had nothing to tell any more
+        # What `take` came across that is to be looked after: it had nothing to tell any more, or
+        # it is to be watched again.
+        self.declined: list[Slot] = []
         self.line: deque[PortEvent | Slot] = deque()
         self.stale = 0
         self.room = limit
@@ -130,7 +134,8 @@ class EventQueue:
                         self.declined.append(slot)
                     else:
                         events.append(event)
-                        slot.user = None
+                        if not slot.lasting:
+                            slot.user = None
                     slot = None
                 else:
                     del line[0]

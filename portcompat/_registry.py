@@ -295,6 +295,24 @@ def create(
         raise
 
 
+def create_driver(name: str) -> Driver:
+    """Make a driver of the backend `name`, for whoever wants its readiness without a port.
+
+    Raises as `create`, but for the limit of ports; ENOTSUP also for a backend that has no driver.
+    """
+    try:
+        kind = _load(name)
+        if issubclass(kind, Driver):
+            return kind()
+    except ImportError as error:
+        raise OSError(
+            errno.ENOTSUP, f"backend {name!r} is not usable here: {_reason(error)}"
+        ) from error
+    raise OSError(
+        errno.ENOTSUP, f"backend {name!r} has no driver: take another one of available_backends()"
+    )
+
+
 def _make(
     kind: type[Backend] | type[Driver],
     max_events: int,

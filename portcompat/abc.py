@@ -18,7 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from portcompat import _clocks
-from portcompat._constants import FILE_NAMES
+from portcompat._condition import condition
+from portcompat._constants import FILE_NAMES, Trigger
 from portcompat._events import FileObject, PortEvent
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from portcompat._requests import Request
 
 Mode = Literal["native", "emulated", "loopback"]
+
+POLLER_FULL: Final = 1023
+"""At so many reports of a `Driver.poller` there may be more."""
 
 _LONGEST: Final = 86400.0  # seconds that a lock is asked to wait at once
 
@@ -98,8 +102,12 @@ class Backend(ABC):
         """Raise OSError EBADF if the port is closed."""
 
     @abstractmethod
-    def associate(self, fd: int, events: int, user: object) -> None:
-        """Watch `fd` once for `events`; replaces what was asked before (R095-R107)."""
+    def associate(
+        self, fd: int, events: int, user: object, trigger: Trigger = Trigger.ONESHOT
+    ) -> None:
+        """Watch `fd` for `events`, once or as `trigger` says; replaces what was asked before
+        (R095-R107, X001-X010). OSError ENOTSUP for LEVEL without the feature "level" and for EDGE
+        without "edge"."""
 
     @abstractmethod
     def dissociate(self, fd: int) -> None:
@@ -230,12 +238,17 @@ class Driver(ABC):
     """The clocks that it can wait on, by the host's ids. CLOCK_MONOTONIC is one of them."""
 
     @abstractmethod
-    def arm(self, fd: int, events: int, token: int) -> int:
-        """Watch `fd` once for the poll bits `events`, and for POLLHUP and POLLERR.
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
+        """Watch `fd` for the poll bits `events`, and for POLLHUP and POLLERR.
 
         Replaces what was armed for `fd` before, and takes effect on a `wait` in progress. Bits
         that the facility does not know are ignored. Returns 0; or, for a file that is always
         ready (R109), the bits of `events` that always hold, and then watches nothing.
+
+        Another `trigger` is asked only of a driver with the feature "level" or "edge". With it a
+        report does not disarm. LEVEL is reported by each `wait` while one of the bits holds; it is
+        for selectors, an engine has ways of its own. EDGE is reported by one `wait` each time that
+        something happens to a descriptor of which a bit holds, its arming being the first.
 
         Raises OSError EBADF when `fd` is not open, and `Renumbered` when `fd` has come to mean
         another open file since it was last armed: nothing is armed then, and the engine arms it
@@ -254,15 +267,25 @@ class Driver(ABC):
         more, which means nothing then.
         """
 
+    def condition(self, fd: int, events: int) -> int:
+        """Of the poll bits `events`, POLLHUP and POLLERR those that hold for `fd` now."""
+        return condition(fd, events)
+
     @abstractmethod
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """The (token, revents) of what is ready, in the order in which it became so if the
-        kernel tells. What is returned is thereby disarmed.
+        kernel tells. What is returned is thereby disarmed, if it was armed as ONESHOT.
 
         Waits up to `timeout` seconds, for ever with None, and not at all with 0. May return
         nothing early, may return a token that means nothing any more; never returns late events
         for want of looking. Signal handlers run meanwhile; what they raise comes out of here.
         """
+
+    def poller(self) -> Callable[[float | None], list[tuple[int, int]]]:
+        """What a selector, which arms nothing but LEVEL, calls in place of `wait`: the same, but
+        that it does not end before its time for a clock's sake, or because something was armed or
+        disarmed meanwhile. Of many it may return only the first `POLLER_FULL`."""
+        return self.wait
 
     def now(self, clock: int, /) -> int:
         """What `clock` shows, in nanoseconds; also after `close`. The engine knows no other time,

@@ -4,6 +4,7 @@ import errno
 import time
 from threading import Condition
 
+from portcompat._constants import Trigger
 from portcompat.abc import Driver, Renumbered
 
 
@@ -21,6 +22,7 @@ class ScriptedDriver(Driver):
         self.armed: dict[int, tuple[int, int]] = {}  # fd -> events, token
         self.shown: bool | None = None
         self.closed = False
+        self.conditions: dict[int, int] = {}  # what holds of a descriptor
         self.waiting = False
         self.alarms: dict[int, int] = {}
         self._ahead = dict.fromkeys(self.clocks, 0)
@@ -67,7 +69,7 @@ class ScriptedDriver(Driver):
 
     # The driver
 
-    def arm(self, fd: int, events: int, token: int) -> int:
+    def arm(self, fd: int, events: int, token: int, trigger: Trigger = Trigger.ONESHOT) -> int:
         self.calls.append(("arm", fd, events, token))
         if fd in self._gone:
             raise OSError(errno.EBADF, "gone")
@@ -85,6 +87,9 @@ class ScriptedDriver(Driver):
 
     def current(self, fd: int, armed: bool = True) -> bool:
         return fd not in self._gone and fd not in self._renumbered
+
+    def condition(self, fd: int, events: int) -> int:
+        return self.conditions.get(fd, 0) & events
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         with self._change:

@@ -3,16 +3,37 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyperf  # type: ignore[import-untyped]
 import pytest
 
-from tests.benchmarks import CHECKOUT, __main__, comparisons, descriptors, measure, timers
+from tests.benchmarks import (
+    CHECKOUT,
+    __main__,
+    comparisons,
+    descriptors,
+    measure,
+    selecting,
+    serving,
+    timers,
+    use_all_descriptors,
+)
 
 PLAN = measure.Plan(processes=1, rounds=2, turn=0.0001, most=1.0)
 
 
+@pytest.fixture
+def descriptors_enough() -> Iterator[None]:
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_NOFILE)
+    use_all_descriptors()
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, former)
+
+
+@pytest.mark.usefixtures("descriptors_enough")
 @pytest.mark.parametrize("comparison", comparisons.ALL, ids=lambda c: f"{c.name} - {c.peer}")
 def test_both_sides_of_a_comparison_run(
     comparison: measure.Comparison, backend: str, monkeypatch: pytest.MonkeyPatch
@@ -22,6 +43,8 @@ def test_both_sides_of_a_comparison_run(
     if comparison.needs is not None:
         pytest.importorskip(comparison.needs)
     monkeypatch.setattr(descriptors, "MANY", 50)
+    monkeypatch.setattr(selecting, "MANY", 50)
+    monkeypatch.setattr(serving, "CLIENTS", 5)
     monkeypatch.setattr(timers, "MANY", 50)
     monkeypatch.setattr(timers, "COUNT", 50)
     suite = measure.take_turns(comparison, backend, PLAN)

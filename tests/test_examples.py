@@ -20,17 +20,22 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 PATIENCE = 30.0  # seconds until a test that waits for an example gives up
-EXAMPLES = sorted(path.name for path in (CHECKOUT / "examples").glob("*.py"))
+EXAMPLES = sorted(
+    path.name
+    for path in (CHECKOUT / "examples").glob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")  # else it is a module of one of them
+)
 CLOSES = b"* the server closes\n"
 
 # What the checkout's conftest.py does, for a checkout that is not installed.
 _LAUNCH = """\
-import runpy, sys
+import os, runpy, sys
 del sys.argv[0]
 checkout = sys.argv.pop(0)
 sys.path.insert(0, checkout)
 import portcompat
 portcompat.__path__.append(checkout)
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -190,6 +195,7 @@ def test_an_example_says_what_it_can_be_asked(name: str, backend: str) -> None:
         ("job_queue.py", "--workers", "0"),
         ("job_queue.py", "--slots", "many"),
         ("key_value_server.py", "--clients", "none"),
+        ("http_server.py", "--patience", "little"),
     ],
 )
 def test_an_argument_that_means_nothing_is_a_usage_error(

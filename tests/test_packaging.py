@@ -30,8 +30,8 @@ PUBLIC = """
     PORT_ALERT_INVALID PORT_ALERT_SET PORT_ALERT_UPDATE PORT_MAX_LIST
     PORT_SOURCE_AIO PORT_SOURCE_ALERT PORT_SOURCE_FD PORT_SOURCE_FILE PORT_SOURCE_MQ
     PORT_SOURCE_TIMER PORT_SOURCE_USER SIGEV_NONE SIGEV_PORT SIGEV_SIGNAL SIGEV_THREAD
-    BackendInfo FileObject FileWatcherInfo KaioInfo Port PortEvent PortTimeout available_backends
-    available_file_watchers available_kaio limits sendn
+    BackendInfo FileObject FileWatcherInfo KaioInfo Port PortEvent PortTimeout Trigger
+    available_backends available_file_watchers available_kaio limits new_event_loop sendn
     port_alert port_associate port_close port_create port_dissociate port_get port_getn port_send
     port_sendn
     """
@@ -98,7 +98,13 @@ class TestTheWheel:
             assert b"Apache License" in archive.read(licence)
         assert metadata["License-Expression"] == "Apache-2.0"
         assert metadata["Requires-Python"] == ">=3.11"
-        assert set(metadata.get_all("Provides-Extra", [])) == {"cli", "conformance", "test", "lint"}
+        assert set(metadata.get_all("Provides-Extra", [])) == {
+            "cli",
+            "conformance",
+            "examples",
+            "test",
+            "lint",
+        }
         plain = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
         assert len(plain) == 1
         assert plain[0].startswith("cffi")

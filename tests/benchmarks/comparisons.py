@@ -1,6 +1,19 @@
 """The comparisons, and the ratio that each should not exceed."""
 
-from tests.benchmarks import aio, descriptors, files, imports, messages, msgif, threads, timers
+import asyncio
+
+from tests.benchmarks import (
+    aio,
+    descriptors,
+    files,
+    imports,
+    messages,
+    msgif,
+    selecting,
+    serving,
+    threads,
+    timers,
+)
 from tests.benchmarks.measure import Comparison
 
 ALL = (
@@ -183,5 +196,86 @@ ALL = (
         "Connection send_bytes, recv_bytes",
         None,
         msgif.call_through_a_port,
+    ),
+    *(
+        Comparison(
+            f"select, {count} ready of {count}",
+            "EpollSelector",
+            target,
+            selecting.ready(count, selecting.standard_epoll),
+            only="epoll",
+        )
+        for count, target in ((1, 1.0), (10, 1 / 1.3), (100, 1 / 1.7), (1000, 1 / 1.7))
+    ),
+    *(
+        Comparison(
+            f"select, {count} ready of {count}",
+            "select.epoll by hand",
+            1.8,
+            selecting.ready_by_hand(count),
+            only="epoll",
+        )
+        for count in (100, 1000)
+    ),
+    *(
+        Comparison(
+            f"select, {count} ready of {count}",
+            "PollSelector",
+            None,
+            selecting.ready(count, selecting.standard_poll),
+            only="poll",
+        )
+        for count in (1, 100)
+    ),
+    Comparison("select, 1 ready of 10,000", "1 of 10", 1.1, selecting.many_idle, only="epoll"),
+    Comparison(
+        "register, unregister",
+        "EpollSelector",
+        1.0,
+        selecting.registering(selecting.standard_epoll),
+        only="epoll",
+    ),
+    Comparison(
+        "modify, modify back",
+        "EpollSelector",
+        None,
+        selecting.modifying(selecting.standard_epoll),
+        only="epoll",
+    ),
+    *(
+        Comparison(
+            f"asyncio echo, {count} connections",
+            "default loop",
+            1.0,
+            selecting.echo(count, asyncio.SelectorEventLoop),
+            inner=count,
+            only="epoll",
+        )
+        for count in (1, 50, 500)
+    ),
+    *(
+        Comparison(
+            f"asyncio echo, {count} connections",
+            "uvloop",
+            None,
+            selecting.echo(count, selecting.uvloop_loop),
+            inner=count,
+            only="epoll",
+            needs="uvloop",
+        )
+        for count in (1, 50, 500)
+    ),
+    *(
+        Comparison(
+            f"HTTP requests for {name}, 50 connections",
+            peer,
+            None,
+            serving.against(word, size),
+            inner=serving.CLIENTS,
+            only="epoll",
+            needs="h11",
+        )
+        for name, size in (("1 KiB", 1 << 10), ("1 MiB", 1 << 20))
+        for peer, word in (("http.server", "threads"), ("asyncio and h11", "asyncio"))
     ),
 )

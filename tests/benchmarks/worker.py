@@ -11,13 +11,14 @@ import json
 import os
 import sys
 
-from tests.benchmarks import comparisons, find_drivers
+from tests.benchmarks import comparisons, find_drivers, use_all_descriptors
 from tests.benchmarks.measure import Plan, take_turns
 
 
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    use_all_descriptors()
     number, backend, plan = json.loads(sys.argv[1])
     take_turns(comparisons.ALL[number], backend, Plan(*plan)).dump(sys.stdout)
 
