@@ -77,7 +77,10 @@ class Engine(Sending, PortIO):
                 self._busy = False
                 self._catch_up()
         except BaseException:
-            self._unlock()
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # the exception came instead of the lock
             raise
         lock.release()
         del replaced  # its finalizer, if any, runs here: outside the lock
@@ -206,6 +209,8 @@ class Engine(Sending, PortIO):
                     queue.room -= 1
                     made = timer
                     if queue.room < len(queue.inbox):
+                        made = None
+                        queue.room += 1
                         raise OSError(
                             errno.EAGAIN, f"all {queue.limit} slots of the port are taken"
                         )
@@ -272,7 +277,10 @@ class Engine(Sending, PortIO):
                     if not alone or self._again or self._queue.declined:
                         self._catch_up()
             except BaseException:
-                self._unlock()
+                try:
+                    lock.release()
+                except RuntimeError:
+                    pass  # the exception came instead of the lock
                 raise
             lock.release()
             if waiter is not None:

@@ -104,7 +104,10 @@ class PortTimer(_Armed, BackendTimer):
                             engine._expirations.set_alarms(exact=engine._shown is not None)
                             raise
         except BaseException:
-            engine._unlock()
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # the exception came instead of the lock
             raise
         lock.release()
         return self._set(value, interval, absolute, due) if former is None else former

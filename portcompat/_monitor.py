@@ -65,7 +65,8 @@ class Monitor:
     driver had reported is asked for again (`_recover`, R134).
     The calls that every loop makes take the lock by `acquire` and `release`, which cost half of a
     `with`. `acquire` stands inside the `try`: a handler may raise as soon as it has the lock, or
-    while it waits for it (`_unlock`).
+    while it waits for it, and then `release` says that it is not there. And `release` is the first
+    call on the way of an exception: before it no other handler can raise.
     """
 
     __slots__ = (  # also because CPython is slower with objects of more than 30 attributes
@@ -298,11 +299,6 @@ class Monitor:
         except BaseException:  # of a signal handler: nobody may be left asleep for it
             self._driver.wake()
             raise
-
-    def _unlock(self) -> None:
-        """Release the lock on the way of an exception, which may have come instead of the lock."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            self._lock.release()
 
     def _close_driver(self) -> None:
         """Close it unless somebody is in it; whoever comes out of it sees to that again."""

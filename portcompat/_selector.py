@@ -139,7 +139,10 @@ class PortSelector(BaseSelector):
                 self._forget(fd)
                 raise
         except BaseException:
-            self._unlock()
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # the exception came instead of the lock
             raise
         lock.release()
         return key
@@ -162,7 +165,10 @@ class PortSelector(BaseSelector):
                 self._drop_file(fd)
             self._driver.disarm(fd)
         except BaseException:
-            self._unlock()
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # the exception came instead of the lock
             raise
         lock.release()
         return key
@@ -328,11 +334,6 @@ class PortSelector(BaseSelector):
         with self._lock:
             if not self._closed:
                 self._driver.wake()
-
-    def _unlock(self) -> None:
-        """Release the lock on the way of an exception, which may have come instead of the lock."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            self._lock.release()
 
     # In the lock
 

@@ -59,9 +59,14 @@ class Sending(Turns):
                 if wakes:
                     self._wakers.append(None)
             except BaseException:
-                if self._call_due and not wakes:
-                    self._pay()
-                self._unlock()
+                try:
+                    if self._call_due and not wakes:
+                        self._pay()
+                finally:
+                    try:
+                        lock.release()
+                    except RuntimeError:
+                        pass  # the exception came instead of the lock
                 raise
             lock.release()
         finally:

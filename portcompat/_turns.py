@@ -149,7 +149,10 @@ class Turns(Monitor):
                     if events or self._again:
                         self._catch_up()
         except BaseException:
-            self._unlock()
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # the exception came instead of the lock
             raise
         lock.release()
         return events

@@ -104,6 +104,13 @@ CHANGES: dict[str, Callable[[Stage], object]] = {
     "fileno": lambda stage: stage.port.fileno(),
 }
 
+REFUSED: dict[str, Callable[[Stage], object]] = {
+    "send": lambda stage: stage.port.send(0, "new"),
+    "associate": lambda stage: stage.port.associate(stage.one, POLLOUT, "new"),
+    "dissociate": lambda stage: stage.port.dissociate(stage.one),
+    "timer": lambda stage: stage.port.timer(),
+}
+
 
 @pytest.fixture
 def every(scale: Callable[[int, int, int], int]) -> int:
@@ -188,6 +195,25 @@ def test_a_call_that_a_handler_ends_disturbs_no_other_event_and_costs_no_slot(
             if isinstance(users, list):
                 others = [user for user in users if user not in ("one", "new")]
             return interruption, (others, outcome(on.slots)), (["x", "other", "y"], SLOTS)
+
+    assert faults(check) == {}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_a_refusal_that_a_handler_ends_lets_other_threads_go_on(
+    stage: MakeStage, call: Callable[[Stage], object]
+) -> None:
+    def check(step: int) -> tuple[Interruption, object, object]:
+        with stage() as on:
+            for _ in range(SLOTS):
+                on.port.send(0, "old")
+            with (
+                contextlib.suppress(OSError, Interrupted),
+                Interruption(step, throw) as interruption,
+            ):
+                call(on)
+            users = outcome_of(in_thread(on.users))
+            return interruption, users, ["old"] * SLOTS
 
     assert faults(check) == {}
 
