@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portcompat import PORT_SOURCE_AIO, PORT_SOURCE_USER, Port, PortEvent
+from portcompat import PORT_SOURCE_AIO, PORT_SOURCE_ALERT, Port, PortEvent
 from portcompat.aio import (
     AIO_ALLDONE,
     AIO_CANCELED,
@@ -231,7 +231,7 @@ def test_several_threads_ask_and_take_in_one_port(
         def take() -> None:
             while True:
                 for event in port.getn(batch, 1, PATIENCE):
-                    if event.source == PORT_SOURCE_USER:
+                    if event.source == PORT_SOURCE_ALERT:
                         return
                     page = event.user[3]
                     assert event.object.data == page.to_bytes(4, "big")
@@ -244,8 +244,7 @@ def test_several_threads_ask_and_take_in_one_port(
             asker.result(PATIENCE)
         total = 3 * rounds * batch
         within(PATIENCE, lambda: len(found) == total or any(taker.over for taker in takers))
-        for _ in takers:
-            port.send(0)
+        port.alert(1)
         for taker in takers:
             taker.result(PATIENCE)
         assert found.total() == len(found) == total
