@@ -5,7 +5,8 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from portcompat._requests import Request, requests
+from portcompat._aio_request import Request
+from portcompat._requests import requests
 from portcompat._transfers import SYNC, WRITE
 from portcompat.abc import Kaio
 

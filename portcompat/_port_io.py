@@ -7,8 +7,8 @@ from portcompat._turns import Turns
 from portcompat.abc import Backend, KaioChoice
 
 if TYPE_CHECKING:
+    from portcompat._aio_request import Request
     from portcompat._kernel_io import KernelIO
-    from portcompat._requests import Request
 
 
 class PortIO(Turns, Backend):

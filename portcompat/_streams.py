@@ -13,8 +13,8 @@ from portcompat._events import PortTimeout
 from portcompat._workers import Workers
 
 if TYPE_CHECKING:
+    from portcompat._aio_request import Request
     from portcompat._port import Port
-    from portcompat._requests import Request
 
 Finish = Callable[["Request", int, int], None]
 """Called with a request, its result and its errno."""

@@ -23,8 +23,8 @@ from portcompat._constants import FILE_NAMES, Trigger
 from portcompat._events import FileObject, PortEvent
 
 if TYPE_CHECKING:
+    from portcompat._aio_request import Request
     from portcompat._notices import PortNotice
-    from portcompat._requests import Request
 
 Mode = Literal["native", "emulated", "loopback"]
 
