@@ -16,12 +16,15 @@ from portcompat.aio import (
     AIOAREAD,
     AIOAWRITE,
     AIOFSYNC,
+    LIO_WAIT,
     AioControlBlock,
     aio_close,
     aio_fsync,
     aio_read,
     aio_return,
+    aio_suspend,
     aio_write,
+    lio_listio,
 )
 from portcompat.conformance import rule
 from portcompat.conformance._aio import CONTENT, Ends, finished, reading, taken, to
@@ -255,6 +258,15 @@ def test_what_is_no_block_is_a_type_error(wrong: Any) -> None:
             call(wrong)
     with pytest.raises(TypeError):
         aio_fsync(os.O_SYNC, wrong)
+
+
+@rule("R321", "R332")
+@pytest.mark.parametrize("wrong", [None, 1, {}, "list", [1]])
+def test_what_is_no_list_of_blocks_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"[Cc]ontrol ?[Bb]lock"):
+        lio_listio(LIO_WAIT, wrong)
+    with pytest.raises(TypeError, match=r"[Cc]ontrol ?[Bb]lock"):
+        aio_suspend(wrong)
 
 
 @rule("R287")

@@ -263,12 +263,10 @@ def lio_listio(
     another `mode`; EBUSY when a block is in use: then nothing is begun. EIO when one failed that
     was waited for, or none could be begun, or one has an `aio_reqprio`: the blocks say which.
     """
-    if not 0 < len(list) <= AIO_LISTIO_MAX:
-        raise OSError(errno.EINVAL, f"the list must have 1 to {AIO_LISTIO_MAX} control blocks")
+    blocks = [block for block in _as_blocks(list) if block.aio_lio_opcode != LIO_NOP]
     waits = as_int(mode, "mode")
     if waits not in (LIO_WAIT, LIO_NOWAIT):
         raise OSError(errno.EINVAL, f"mode {waits} must be LIO_WAIT or LIO_NOWAIT")
-    blocks = [block for block in _as_blocks(list) if block.aio_lio_opcode != LIO_NOP]
     notice, _ = notice_of(sigevent, sigevent, AIOLIO)
     group = Group(None if waits == LIO_WAIT else notice)
     with requests.lock:
@@ -326,6 +324,8 @@ def _homes(blocks: Iterable[AioControlBlock]) -> list[Backend | None]:
 
 
 def _as_blocks(list: Sequence[AioControlBlock | None]) -> list_[AioControlBlock]:
+    if not isinstance(list, Sequence):
+        raise TypeError(f"list must be a sequence of control blocks, not {type(list).__name__}")
     if not 0 < len(list) <= AIO_LISTIO_MAX:
         raise OSError(errno.EINVAL, f"the list must have 1 to {AIO_LISTIO_MAX} control blocks")
     return [_require_block(block) for block in list if block is not None]
