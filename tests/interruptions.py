@@ -22,6 +22,11 @@ class Interrupted(Exception):
     """What a handler raises."""
 
 
+def throw() -> None:
+    """A handler that raises."""
+    raise Interrupted
+
+
 class Interruption:
     """In a `with`: run `handler` at step number `step` of what this thread does in the library.
 
@@ -108,3 +113,27 @@ def places(attempt: Callable[[int], Interruption], every: int = 1) -> list[str]:
     while place := attempt(len(found) * every).place:
         found.append(place)
     return found
+
+
+def faults(
+    check: Callable[[int], tuple[Interruption, object, object]], every: int = 1
+) -> dict[str, object]:
+    """Where what is found differs from what is wanted, and what is found."""
+    found: dict[str, object] = {}
+
+    def once(step: int) -> Interruption:
+        interruption, result, wanted = check(step)
+        if interruption.place and result != wanted:
+            found[interruption.place] = result
+        return interruption
+
+    assert places(once, every), "no step at all: the interruption does not work"
+    return found
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What the call returns, or the text of what it raises."""
+    try:
+        return call()
+    except Exception as error:
+        return repr(error)

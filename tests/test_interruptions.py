@@ -11,7 +11,7 @@ import pytest
 from portcompat import POLLIN, POLLOUT, Port, PortEvent
 from portcompat.conformance._descriptors import SOON
 from portcompat.conformance._threads import Call, in_thread, waiting
-from tests.interruptions import Interrupted, Interruption, places
+from tests.interruptions import Interrupted, Interruption, faults, outcome, throw
 
 SLOTS = 8
 
@@ -118,39 +118,12 @@ def every(scale: Callable[[int, int, int], int]) -> int:
     return scale(5, 1, 1)
 
 
-def throw() -> None:
-    raise Interrupted
-
-
 def attempt(call: Callable[[], object], step: int) -> Interruption:
     """Make the call and raise at that step, if there are so many."""
     with Interruption(step, throw) as interruption, contextlib.suppress(Interrupted):
         call()
         assert not interruption.place, f"what a handler raised at {interruption.place} is lost"
     return interruption
-
-
-def faults(
-    check: Callable[[int], tuple[Interruption, object, object]], every: int = 1
-) -> dict[str, object]:
-    """Where what is found differs from what is wanted, and what is found."""
-    found: dict[str, object] = {}
-
-    def once(step: int) -> Interruption:
-        interruption, result, wanted = check(step)
-        if interruption.place and result != wanted:
-            found[interruption.place] = result
-        return interruption
-
-    assert places(once, every), "no step at all: the interruption does not work"
-    return found
-
-
-def outcome(call: Callable[[], object]) -> object:
-    try:
-        return call()
-    except Exception as error:
-        return repr(error)
 
 
 def outcome_of(call: Call[Any]) -> object:

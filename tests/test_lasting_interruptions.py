@@ -11,7 +11,7 @@ import pytest
 from portcompat import POLLIN, POLLOUT, Port, PortEvent, Trigger
 from portcompat.conformance._threads import waiting
 from portcompat.selectors import EVENT_READ, EVENT_WRITE, PortSelector
-from tests.interruptions import Interrupted, Interruption, places
+from tests.interruptions import Interrupted, Interruption, faults, outcome, throw
 
 SLOTS = 6
 
@@ -59,10 +59,6 @@ def staged(backend: str) -> Iterator[Stage]:
             stage.close()
 
 
-def throw() -> None:
-    raise Interrupted
-
-
 def attempt(call: Callable[[], object], step: int) -> tuple[Interruption, object]:
     """Make the call and raise at that step; what it returned, None if it did not."""
     result: object = None
@@ -76,28 +72,6 @@ def attempt(call: Callable[[], object], step: int) -> tuple[Interruption, object
 def every(scale: Callable[[int, int, int], int]) -> int:
     """One in so many steps is tried."""
     return scale(4, 1, 1)
-
-
-def faults(
-    check: Callable[[int], tuple[Interruption, object, object]], every: int
-) -> dict[str, object]:
-    found: dict[str, object] = {}
-
-    def once(step: int) -> Interruption:
-        interruption, result, wanted = check(step)
-        if interruption.place and result != wanted:
-            found[interruption.place] = result
-        return interruption
-
-    assert places(once, every), "no step at all: the interruption does not work"
-    return found
-
-
-def outcome(call: Callable[[], object]) -> object:
-    try:
-        return call()
-    except Exception as error:
-        return repr(error)
 
 
 RETRIEVALS: dict[str, Callable[[Port], list[PortEvent]]] = {
