@@ -170,8 +170,8 @@ class Turns(Monitor):
                 if self._associations.doubtful:
                     self._associations.doubtful.clear()
                     self._unseen = True
-                if self._unseen and (self._inbox or self._callers):
-                    self._look()
+                if self._callers or (self._unseen and self._inbox):
+                    self._look()  # what was armed since he waited has not been looked at
                 if self._timed and late:
                     self._expire()
             finally:

@@ -1,6 +1,7 @@
 """A signal handler that runs at a step of one's choice, and so at each one in turn."""
 
 import dis
+import gc
 import itertools
 import sys
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Interruption:
     it was, and is empty if there were not so many.
 
     What the handler raises is raised at the instruction that comes next. Where that is not in the
-    `try` that a signal's exception would be in, it is no step.
+    `try` that a signal's exception would be in, it is no step. The garbage collector does not run
+    meanwhile: what is raised in a finalizer that it calls ends nothing.
     """
 
     def __init__(self, step: int, handler: Callable[[], object]) -> None:
@@ -43,14 +45,19 @@ class Interruption:
         self._left = step
         self._handler = handler
         self._last: dict[FrameType, int] = {}
+        self._collects = False
 
     def __enter__(self) -> Self:
+        self._collects = gc.isenabled()
+        gc.disable()
         sys.settrace(self._enter_frame)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
         self._last.clear()
+        if self._collects:
+            gc.enable()
 
     def _enter_frame(self, frame: FrameType, event: str, argument: Any) -> Any:
         caller = frame.f_back
