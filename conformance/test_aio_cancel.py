@@ -22,6 +22,7 @@ from portcompat.aio import (
 )
 from portcompat.conformance import rule
 from portcompat.conformance._aio import (
+    NOT_OPEN,
     Ends,
     empty_pipe,
     fill,
@@ -34,7 +35,6 @@ from portcompat.conformance._aio import (
 from portcompat.conformance._descriptors import (
     A_WHILE,
     SOON,
-    closed_number,
     connection,
     socket_pair,
 )
@@ -52,7 +52,7 @@ def test_the_answers_have_the_numbers_of_illumos() -> None:
 @rule("R062", "R308")
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, ends: Ends) -> None:
     block = reading(port, ends[0])
-    for fd in (closed_number(), -1):
+    for fd in (NOT_OPEN, -1):
         assert errno_of(aio_cancel, fd) == errno.EBADF
         assert errno_of(aio_cancel, fd, block) == errno.EBADF
     assert aio_error(block) == errno.EINPROGRESS

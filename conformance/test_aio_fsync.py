@@ -19,8 +19,8 @@ from portcompat.aio import (
     aio_write,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import Ends, reading, taken, to
-from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number
+from portcompat.conformance._aio import NOT_OPEN, Ends, reading, taken, to
+from portcompat.conformance._descriptors import A_WHILE, SOON
 from portcompat.conformance._errors import errno_of
 
 pytestmark = pytest.mark.usefixtures("kaio")
@@ -46,7 +46,7 @@ def test_another_operation_is_einval(port: Port, opened: int, ends: Ends, op: in
     assert errno_of(aio_fsync, op, AioControlBlock(opened, sigevent=to(port))) == errno.EINVAL
     outstanding = reading(port, ends[0])
     assert errno_of(aio_fsync, op, outstanding) == errno.EINVAL
-    block = AioControlBlock(closed_number(), sigevent=to(port))
+    block = AioControlBlock(NOT_OPEN, sigevent=to(port))
     assert errno_of(aio_fsync, op, block) == errno.EINVAL
     assert port.getn(1, 1, A_WHILE) == []
 
@@ -62,7 +62,7 @@ def test_an_outstanding_block_is_ebusy(port: Port, ends: Ends, op: int) -> None:
 @rule("R062", "R317")
 @operation
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port, op: int) -> None:
-    block = AioControlBlock(closed_number(), sigevent=to(port))
+    block = AioControlBlock(NOT_OPEN, sigevent=to(port))
     assert errno_of(aio_fsync, op, block) == errno.EBADF
     assert port.getn(1, 1, A_WHILE) == []
 

@@ -27,8 +27,8 @@ from portcompat.aio import (
     lio_listio,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import CONTENT, Ends, finished, reading, taken, to
-from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
+from portcompat.conformance._aio import CONTENT, NOT_OPEN, Ends, finished, reading, taken, to
+from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
 from portcompat.conformance._errors import errno_of
 from portcompat.conformance._files import MakePort
 
@@ -176,7 +176,7 @@ def test_a_closed_port_is_ebadf(make_port: MakePort, opened: int) -> None:
 
 @rule("R285")
 def test_a_descriptor_that_is_not_open_is_ebadf(port: Port) -> None:
-    fd = closed_number()
+    fd = NOT_OPEN
     for number in (fd, -1):
         assert errno_of(port.aio.read, number, 1) == errno.EBADF
         assert errno_of(port.aio.write, number, b"x") == errno.EBADF
@@ -307,8 +307,8 @@ def test_memory_cannot_be_resized_while_a_request_uses_it(port: Port, ends: Ends
 @rule("R286")
 def test_memory_is_let_go_of_when_a_request_is_refused(port: Port) -> None:
     memory = bytearray(8)
-    assert errno_of(port.aio.read, closed_number(), memory) == errno.EBADF
-    assert errno_of(port.aio.readv, closed_number(), [memory]) == errno.EBADF
+    assert errno_of(port.aio.read, NOT_OPEN, memory) == errno.EBADF
+    assert errno_of(port.aio.readv, NOT_OPEN, [memory]) == errno.EBADF
     with pytest.raises(TypeError):
         port.aio.readv(0, [memory, b"constant"])
     memory.append(0)

@@ -23,8 +23,8 @@ from portcompat.aio import (
     aio_write,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import CONTENT, Ends, finished, hang_up, taken, to
-from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number, socket_pair
+from portcompat.conformance._aio import CONTENT, NOT_OPEN, Ends, finished, hang_up, taken, to
+from portcompat.conformance._descriptors import A_WHILE, SOON, socket_pair
 from portcompat.conformance._errors import errno_of
 
 Submit = Callable[[AioControlBlock | None], None]
@@ -181,7 +181,7 @@ def test_every_kind_of_descriptor_is_written_to(
 @rule("R061", "R285")
 @both
 def test_a_descriptor_that_is_not_open_is_ebadf_at_the_call(port: Port, submit: Submit) -> None:
-    for fd in (closed_number(), -1, 2**31 - 1):
+    for fd in (NOT_OPEN, -1, 2**31 - 1):
         block = AioControlBlock(fd, room(), 0, to(port))
         assert errno_of(submit, block) == errno.EBADF
         assert aio_error(block) == errno.EBADF
@@ -255,7 +255,7 @@ def test_a_port_that_is_none_is_refused_and_nothing_begins(
 ) -> None:
     with socket.socket() as other:
         for where, expected in (
-            (closed_number(), errno.EBADF),
+            (NOT_OPEN, errno.EBADF),
             (-1, errno.EBADF),
             (other.fileno(), EBADFD),
         ):

@@ -25,8 +25,8 @@ from portcompat.aio import (
     aiowrite,
 )
 from portcompat.conformance import rule
-from portcompat.conformance._aio import CONTENT, Ends, finished, reading, taken, within
-from portcompat.conformance._descriptors import A_WHILE, SOON, closed_number
+from portcompat.conformance._aio import CONTENT, NOT_OPEN, Ends, finished, reading, taken, within
+from portcompat.conformance._descriptors import A_WHILE, SOON
 from portcompat.conformance._errors import errno_of
 from portcompat.conformance._fork import in_fork_child
 from portcompat.conformance._threads import waiting
@@ -99,7 +99,7 @@ def test_what_lseek_says_passes_through(ends: Ends, whence: int) -> None:
     expected = errno_of(os.lseek, ends[0], 0, whence)
     if whence == os.SEEK_CUR:
         assert errno_of(aioread, ends[0], bytearray(4), 0, whence, AioResult()) == expected
-    assert errno_of(aioread, closed_number(), bytearray(4), 0, whence, AioResult()) == errno.EBADF
+    assert errno_of(aioread, NOT_OPEN, bytearray(4), 0, whence, AioResult()) == errno.EBADF
 
 
 @rule("R063", "R349")
@@ -119,7 +119,7 @@ def test_a_result_that_is_in_use_is_einval(opened: int, ends: Ends, submit: Subm
 def test_a_descriptor_that_is_not_open_for_it_is_ebadf(tmp_path: Path, submit: Submit) -> None:
     fd = os.open(tmp_path / "one-way", os.O_CREAT | (os.O_WRONLY, os.O_RDONLY)[submit is aiowrite])
     try:
-        for number in (fd, closed_number(), -1):
+        for number in (fd, NOT_OPEN, -1):
             arguments = (number, bytearray(4), 0, os.SEEK_SET, AioResult())
             assert errno_of(submit, *arguments) == errno.EBADF
     finally:
