@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Mapping
+from math import isfinite
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
@@ -414,7 +415,8 @@ class PortSelector(BaseSelector):
 
     def _poll_files(self, timeout: float | None) -> list[Report]:
         """`_poll` while something is always ready."""
-        ready = self._poller(0)
+        # What is no time at all is for the facility to refuse.
+        ready = self._poller(0 if timeout is None or isfinite(timeout) else timeout)
         return ready + [
             (fd, bits) for fd, bits in list(self._files.items()) if self._driver.current(fd)
         ]

@@ -228,6 +228,18 @@ def test_what_a_signal_handler_raises_comes_out_but_what_ends_standard_selects_t
 # Regular files
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(float("nan"), ValueError), (float("inf"), OverflowError)]
+)
+def test_a_wrong_timeout_is_refused_while_a_file_is_ready_too(
+    selector: PortSelector, tmp_path: Path, timeout: float, error: type[Exception]
+) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        selector.register(file, EVENT_WRITE)
+        with pytest.raises(error):
+            selector.select(timeout)
+
+
 def test_a_regular_file_is_always_ready(selector: PortSelector, pair: Pair, tmp_path: Path) -> None:
     selector.register(pair[0], EVENT_READ)
     with open(tmp_path / "file", "w+b") as file:
